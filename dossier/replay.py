@@ -1,0 +1,207 @@
+"""Did this model give these answers? Ask some of them again.
+
+Another party's nonce picks the trials, so that the provider could not know which; each is asked again from its recorded
+seed. On the platform of the dossier the answers must be equal to the last token. Elsewhere floating point differs in its
+last bits and now and then flips a token: there the number of differing answers is held against a same-model band, measured
+here by running the same weights at another precision.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal
+
+from pydantic import Field
+from scipy.special import bdtr, bdtri
+
+from dossier import __version__
+from dossier.documents import Documents
+from dossier.errors import ConfigError
+from dossier.language_model import LanguageModel
+from dossier.model import Completion, Count, Environment, Number, Slug, Text, Trial, TrialKey, Value, digest_of
+from dossier.pack import Pack
+from dossier.recompute import parse_trials
+from dossier.statistics import wilson
+
+EDITED = "the tokens agree and the recorded text does not belong to them"
+BAND_LEVEL = 0.99  # a genuine model leaves the band once in a hundred replays on another platform
+BAND_CONFIDENCE = 0.98  # two-sided; its upper end is a one-sided 99 % limit on the rate of flips
+
+
+class Mismatch(Value):
+    """A trial whose answer differed. ``agreement`` is the share of token positions that are equal."""
+
+    evidence: Slug
+    key: TrialKey
+    agreement: Annotated[Number, Field(ge=0.0, le=1.0)]
+    what: Text
+
+
+class Replay(Value):
+    """What asking again showed.
+
+    ``undetected_share``: were at least this share of all trials not this model's, the sample would have hit one with 95 %.
+    ``allowed`` is how many differing answers the verdict tolerates: 0 on the same platform, the band's edge elsewhere.
+    """
+
+    schema_version: Literal["replay.v1"] = "replay.v1"
+    verdict: Literal["passed", "failed"]
+    tool_version: Text
+    nonce: Text
+    sampled: Count
+    trials: Count
+    exact: Count
+    token_agreement: Annotated[Number, Field(ge=0.0, le=1.0)]
+    same_platform: bool
+    allowed: Count
+    band: Text
+    undetected_share: Number
+    subject_problems: tuple[Text, ...]
+    mismatches: tuple[Mismatch, ...]
+
+
+def choose(trials: Mapping[str, Sequence[Trial]], *, sample: int, nonce: str) -> list[tuple[str, Trial]]:
+    """Return (evidence id, trial) for ``sample`` answered trials, the first by SHA-256 of nonce, evidence id and key.
+
+    Raises:
+        ConfigError: there are not that many, or the nonce is empty.
+    """
+    if not nonce:
+        raise ConfigError("the nonce is empty.", hint="Whoever replays picks one the provider could not have known.")
+    answered = [(name, trial) for name, all_of in trials.items() for trial in all_of if trial.completion is not None]
+    if not 1 <= sample <= len(answered):
+        raise ConfigError(f"--sample {sample}: expected 1 to {len(answered)}, the answered trials of this pack.")
+
+    def rank(pair: tuple[str, Trial]) -> bytes:
+        item, arm, repeat = pair[1].key.order
+        return hashlib.sha256("\0".join((nonce, pair[0], item, arm, str(repeat))).encode()).digest()
+
+    return sorted(answered, key=rank)[:sample]
+
+
+def replay(
+    contents: Pack,
+    documents: Documents,
+    *,
+    model: LanguageModel,
+    band_model: LanguageModel | None,
+    sample: int,
+    nonce: str,
+) -> Replay:
+    """Ask ``sample`` trials again and compare.
+
+    ``band_model`` holds the same weights at another precision; it is needed where this platform is not the dossier's.
+
+    Raises:
+        ConfigError: the sample is impossible, or a band is needed and ``band_model`` is None.
+    """
+    trials = {
+        name: parse_trials(contents.get(f"trials/{piece.trials.sha256}.jsonl"), where=name)
+        for name, piece in documents.evidence.items()
+    }
+    chosen = choose(trials, sample=sample, nonce=nonce)
+    again = _ask(model, chosen)
+    mismatches = _compare(chosen, again)
+    recorded_on = [documents.evidence[name].environment for name in dict.fromkeys(name for name, _ in chosen)]
+    same = all(same_platform(environment, model.environment) for environment in recorded_on)
+    allowed, band = (0, "same platform: every answer must be equal") if same else _band(chosen, again, band_model)
+    problems = subject_problems(documents, model)
+    agreements = [mismatch.agreement for mismatch in mismatches]
+    edited = any(mismatch.what == EDITED for mismatch in mismatches)  # rounding changes tokens, never text alone
+    total = sum(sum(trial.completion is not None for trial in all_of) for all_of in trials.values())
+    return Replay(
+        verdict="failed" if problems or edited or len(mismatches) > allowed else "passed",
+        tool_version=f"dossier {__version__}",
+        nonce=nonce,
+        sampled=sample,
+        trials=total,
+        exact=sample - len(mismatches),
+        token_agreement=(sum(agreements) + sample - len(agreements)) / sample,
+        same_platform=same,
+        allowed=allowed,
+        band=band,
+        undetected_share=_undetected_share(sample, allowed),
+        subject_problems=problems,
+        mismatches=tuple(mismatches),
+    )
+
+
+def same_platform(left: Environment, right: Environment) -> bool:
+    """Return whether two environments promise equal floating point: all but the batch size is the same."""
+    plain = {"batch_size": 0, "same_completion": "-"}
+    return left.model_copy(update=plain) == right.model_copy(update=plain)
+
+
+def subject_problems(documents: Documents, model: LanguageModel) -> tuple[str, ...]:
+    """Return where the model in hand is not the dossier's subject."""
+    expected, found = documents.dossier.subject, model.subject
+    names = ("weights_sha256", "tokenizer_sha256", "chat_template_sha256", "config_sha256")
+    return tuple(
+        f"{name}: the dossier says {getattr(expected, name)}, the model here has {getattr(found, name)}"
+        for name in names
+        if getattr(expected, name) != getattr(found, name)
+    )
+
+
+def _undetected_share(sample: int, allowed: int) -> float:
+    """Return the share of foreign answers that a replay of this size misses with 5 %."""
+    return 1.0 if allowed >= sample else float(bdtri(allowed, sample, 0.05))
+
+
+def recorded_dtype(documents: Documents) -> str:
+    """Return the precision the answers were collected at.
+
+    Raises:
+        ConfigError: there is no evidence, or several precisions.
+    """
+    dtypes = {evidence.environment.dtype for evidence in documents.evidence.values()}
+    if len(dtypes) != 1:
+        raise ConfigError(f"the evidence was collected at {sorted(dtypes) or 'no'} precision.", hint="Pass --dtype.")
+    return dtypes.pop()
+
+
+def agreement(left: Sequence[int], right: Sequence[int]) -> float:
+    """Return the share of positions with equal tokens, of the longer of two answers; 1 for two empty ones."""
+    longer = max(len(left), len(right))
+    return sum(a == b for a, b in zip(left, right, strict=False)) / longer if longer else 1.0
+
+
+def _ask(model: LanguageModel, chosen: Sequence[tuple[str, Trial]]) -> dict[str, Completion]:
+    requests = [trial.request for _, trial in chosen if trial.request is not None]
+    return {completion.request_sha256: completion for completion in model.generate(requests)}
+
+
+def _compare(chosen: Sequence[tuple[str, Trial]], again: Mapping[str, Completion]) -> list[Mismatch]:
+    mismatches = []
+    for name, trial in chosen:
+        old = trial.completion
+        new = again.get(digest_of(trial.request)) if trial.request is not None else None
+        if old is None or new == old:
+            continue
+        if new is None:
+            what, share = "no answer came back", 0.0
+        else:
+            share = agreement(old.token_ids, new.token_ids)
+            what = "the tokens differ" if share < 1.0 else EDITED
+        mismatches.append(Mismatch(evidence=name, key=trial.key, agreement=share, what=what))
+    return mismatches
+
+
+def _band(
+    chosen: Sequence[tuple[str, Trial]], again: Mapping[str, Completion], band_model: LanguageModel | None
+) -> tuple[int, str]:
+    """Return how many of the sampled answers may differ on another platform, and how that was found."""
+    if band_model is None:
+        raise ConfigError(
+            "this platform is not the dossier's, so a same-model band is needed.",
+            hint="Replay with --band-dtype float64, or on the platform of evidence.environment.",
+        )
+    other = _ask(band_model, chosen)
+    flips = sum(other.get(digest) is None or other[digest].token_ids != again[digest].token_ids for digest in again)
+    _, high = wilson(flips / len(again), len(again), BAND_CONFIDENCE)
+    allowed = next(k for k in range(len(chosen) + 1) if bdtr(k, len(chosen), high) >= BAND_LEVEL)
+    return allowed, (
+        f"another platform: {flips} of {len(again)} answers differ between {band_model.environment.dtype} and the "
+        f"replay's precision on the same weights, so at most {allowed} may differ (one-sided {BAND_LEVEL:.0%})"
+    )

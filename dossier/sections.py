@@ -1,0 +1,324 @@
+"""What does the section on one piece of evidence show? The values its template prints, arranged and not changed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dossier import charts, wording
+from dossier.model import (
+    Calibration,
+    Evidence,
+    Observation,
+    PlannedEvidence,
+    Reference,
+    ReferenceValue,
+    Trial,
+    Unit,
+    digest_of,
+)
+from dossier.wording import Words
+
+GENERIC_TEMPLATE = "evidence/base.html.j2"
+CHECKS = "Checks on the run"
+Shared = tuple[tuple[str, str], ...]  # (text, which quantities it holds for)
+_Fact = tuple[str, int | float | str | None]
+
+
+@dataclass(frozen=True)
+class Line:
+    """An observation, its position in the evidence, and the name it has where it stands."""
+
+    position: int
+    observation: Observation
+    label: str
+
+
+@dataclass(frozen=True)
+class Block:
+    """One main quantity: what it says, its definitions, and a line for each group. ``says`` is empty without words."""
+
+    says: str
+    definitions: Shared
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """The quantities behind the main ones: a column each, a row for each group; None where there is no such value."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[Line | None, ...]], ...]
+    definitions: Shared
+
+
+@dataclass(frozen=True)
+class Facts:
+    """The facts of one group: those that several lines share, and what each line adds (or has instead)."""
+
+    label: str
+    shared: str
+    lines: tuple[tuple[Line, str], ...]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """An SVG and what stands above it."""
+
+    caption: str
+    svg: Any
+
+
+@dataclass(frozen=True)
+class Truth:
+    """A quantity known by construction beside its measurement; ``held`` is yes, no or not estimable."""
+
+    value: ReferenceValue
+    observation: Observation
+    position: int
+    held: str
+    label: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """What a section's template shows. Texts that several observations share come once, with their names."""
+
+    number: int
+    slot: PlannedEvidence
+    template: str
+    evidence: Evidence | None
+    reason: str
+    path: str
+    organism: bool
+    reference: Reference | None
+    reference_path: str
+    truths: tuple[Truth, ...]
+    calibration: Calibration | None
+    samples: tuple[Trial, ...]
+    charts: tuple[Chart, ...]
+    methods: Shared
+    nulls: Shared
+    limits: Shared
+    blocks: tuple[Block, ...]
+    matrix: Matrix | None
+    common_facts: str
+    facts: tuple[Facts, ...]
+    parameters: str
+    engine: str
+
+
+def section(
+    slot: PlannedEvidence,
+    evidence: Evidence | None,
+    *,
+    number: int,
+    template: str,
+    words: Words,
+    reason: str,
+    reference: Reference | None,
+    calibration: Calibration | None,
+    samples: tuple[Trial, ...],
+) -> Section:
+    """Return the section on what the plan promised in ``slot``; ``reason`` says why ``evidence`` is None."""
+    observations = evidence.observations if evidence else ()
+    common = _common_facts(observations)
+    return Section(
+        number=number,
+        slot=slot,
+        template=template,
+        evidence=evidence,
+        reason=reason,
+        path="" if evidence is None else f"evidence/{slot.kind}/{digest_of(evidence)}.json",
+        organism=reference is not None,
+        reference=reference,
+        reference_path=f"references/{slot.reference.sha256}.json" if slot.reference else "the organism's folder",
+        truths=_truths(observations, reference, words),
+        calibration=calibration,
+        samples=samples,
+        charts=_charts(observations, slot, reference, words),
+        methods=_shared(observations, _methods),
+        nulls=_shared(observations, lambda found: [found.null.what] if found.null else []),
+        limits=_shared(observations, lambda found: found.limits),
+        blocks=_blocks(observations, words),
+        matrix=_matrix(observations, words),
+        common_facts=_facts(common),
+        facts=_fact_groups(observations, common, words),
+        parameters=wording.parameters(slot.parameters),
+        engine="" if evidence is None else _engine(evidence),
+    )
+
+
+def _methods(observation: Observation) -> tuple[str, ...]:
+    if observation.interval is None:
+        return (observation.method,)
+    return observation.method, f"Interval: {observation.interval.method}"
+
+
+def _shared(observations: Sequence[Observation], texts: Callable[[Observation], Iterable[str]]) -> Shared:
+    """Group equal texts: (text, the observations that carry it in words), in order of first appearance."""
+    names: dict[str, list[str]] = {}
+    for observation in observations:
+        for text in texts(observation):
+            names.setdefault(text, []).append(observation.id)
+    everyone = [observation.id for observation in observations]
+    return tuple((wording.sentence(text), _of(found, everyone)) for text, found in names.items())
+
+
+def _of(found: Sequence[str], everyone: Sequence[str]) -> str:
+    """Name quantities shortly: ``*.disclosure`` stands for all that end so, ``except`` for the few that differ."""
+    if len(found) == len(everyone):
+        return "all quantities"
+    said = []
+    for ending in dict.fromkeys(name.rpartition(".")[2] for name in found):
+        alike = [name for name in everyone if name.rpartition(".")[2] == ending]
+        here = [name for name in alike if name in found]
+        others = [name for name in alike if name not in found]
+        if len(here) > 2 and len(others) < len(here):
+            said.append(f"*.{ending}" + (f" except {wording.listing(others, empty='')}" if others else ""))
+        else:
+            said += here
+    return "; ".join(said)
+
+
+def _truths(observations: tuple[Observation, ...], reference: Reference | None, words: Words) -> tuple[Truth, ...]:
+    position = {observation.id: index for index, observation in enumerate(observations)}
+    rows = []
+    for value in reference.values if reference else ():
+        if value.quantity not in position:
+            continue
+        found = observations[position[value.quantity]]
+        held = wording.NOT_ESTIMABLE
+        if found.interval is not None:
+            held = "yes" if found.interval.low <= value.exact <= found.interval.high else "no"
+        rows.append(Truth(value, found, position[value.quantity], held, words.brief(value.quantity)))
+    return tuple(rows)
+
+
+# --- numbers ---------------------------------------------------------------------------------------------------------
+
+
+def _is_main(observation: Observation, words: Words) -> bool:
+    known = words.quantity(observation.id)
+    return known is None or known.main
+
+
+def _blocks(observations: Sequence[Observation], words: Words) -> tuple[Block, ...]:
+    """A block for each main quantity in the order of the words, one for those without groups, one for those unknown."""
+    order = [known.says for known in words.quantities.values()] + [CHECKS, ""]
+    found: dict[str, list[Line]] = {}
+    for position, observation in enumerate(observations):
+        known, group = words.quantity(observation.id), words.group(observation.id)
+        if known is None:
+            found.setdefault("", []).append(Line(position, observation, observation.id))
+        elif known.main:
+            line = Line(position, observation, wording.capital(group or known.says))
+            found.setdefault(known.says if group else CHECKS, []).append(line)
+    return tuple(
+        Block(says, _definitions(found[says]) if says else (), tuple(found[says]))
+        for says in sorted(found, key=order.index)
+    )
+
+
+def _matrix(observations: Sequence[Observation], words: Words) -> Matrix | None:
+    columns = [
+        known for known in words.quantities.values()
+        if not known.main and any(words.quantity(observation.id) is known for observation in observations)
+    ]  # fmt: skip
+    if not columns:
+        return None
+    lines = [Line(position, observation, "") for position, observation in enumerate(observations)]
+    behind = [line for line in lines if not _is_main(line.observation, words)]
+    rows = []
+    for group in dict.fromkeys(words.group(line.observation.id) for line in behind):
+        here = {
+            words.quantity(line.observation.id): line for line in behind if words.group(line.observation.id) == group
+        }
+        rows.append((wording.capital(group), tuple(here.get(column) for column in columns)))
+    return Matrix(tuple(column.short for column in columns), tuple(rows), _definitions(behind, words))
+
+
+def _definitions(lines: Sequence[Line], words: Words | None = None) -> Shared:
+    """The estimands and what n counts; the group's own name is written as "such", so that equal definitions are equal."""
+    texts: dict[str, list[str]] = {}
+    for line in lines:
+        found, group = line.observation, line.observation.id.partition(".")[0]
+        text = f"{wording.sentence(found.estimand.replace(group, 'such'))} n counts {found.n_counts}."
+        known = words.quantity(found.id) if words else None
+        texts.setdefault(f"{known.short}: {text}" if known else text, []).append(line.label)
+    if len(texts) == 1 or words:
+        return tuple((text, "") for text in texts)
+    return tuple((text, names[0] if len(names) == 1 else "the others") for text, names in texts.items())
+
+
+def _charts(
+    observations: Sequence[Observation], slot: PlannedEvidence, reference: Reference | None, words: Words
+) -> tuple[Chart, ...]:
+    """One chart for each main quantity; where no words are known, one for each unit."""
+    drawn: dict[tuple[str, Unit], list[Observation]] = {}
+    for observation in observations:
+        if _is_main(observation, words):
+            known = words.quantity(observation.id)
+            drawn.setdefault((known.says if known else "", observation.unit), []).append(observation)
+    return tuple(_chart(same, slot, reference, words, says=key[0]) for key, same in drawn.items() if len(same) > 1)
+
+
+def _chart(
+    same: Sequence[Observation],
+    slot: PlannedEvidence,
+    reference: Reference | None,
+    words: Words,
+    *,
+    says: str,
+) -> Chart:
+    import markupsafe
+
+    labels = {found.id: wording.capital(words.group(found.id)) for found in same} if says else {}
+    rows = charts.rows(same, criteria=slot.criteria, truths=reference.values if reference else (), labels=labels)
+    caption = f"{says or f'Measured values of {slot.id}'} ({wording.UNIT_WORDS[same[0].unit]})"
+    caption += "." if len(rows) == len(same) else f": {len(rows)} of {len(same)}; all stand in the table below."
+    return Chart(caption, markupsafe.Markup(charts.interval_chart(rows, title=caption)))  # noqa: S704 - charts escapes
+
+
+# --- facts -----------------------------------------------------------------------------------------------------------
+
+
+def _fact_groups(observations: Sequence[Observation], common: set[_Fact], words: Words) -> tuple[Facts, ...]:
+    """Facts by group. A line that has all of the shared ones says only what it adds; any other gives its own in full."""
+    grouped: dict[str, list[Line]] = {}
+    for position, observation in enumerate(observations):
+        grouped.setdefault(words.group(observation.id), []).append(Line(position, observation, observation.id))
+    return tuple(_fact_group(label, lines, common) for label, lines in grouped.items())
+
+
+def _fact_group(label: str, lines: Sequence[Line], common: set[_Fact]) -> Facts:
+    own = [set(line.observation.facts.items()) - common for line in lines]
+    often = Counter(item for facts in own for item in facts)
+    names = Counter(item[0] for item, times in often.items() if times > 2)
+    shared = {item for item, times in often.items() if times > 2 and names[item[0]] == 1}
+    told = []
+    for line, facts in zip(lines, own, strict=True):
+        as_above = bool(shared) and shared <= facts
+        rest = _facts(facts - shared if as_above else facts)
+        told.append((line, "; ".join(part for part in ("as above" if as_above else "", rest) if part)))
+    return Facts(wording.capital(label), _facts(shared), tuple(told))
+
+
+def _common_facts(observations: Sequence[Observation]) -> set[_Fact]:
+    """Facts that every observation with a fact of that name has alike, such as the detector's version."""
+    values: dict[str, list[_Fact]] = {}
+    for observation in observations:
+        for item in observation.facts.items():
+            values.setdefault(item[0], []).append(item)
+    return {items[0] for items in values.values() if len(items) > 2 and len(set(items)) == 1}
+
+
+def _facts(items: Iterable[_Fact]) -> str:
+    return "; ".join(f"{name} = {wording.fact(value)}" for name, value in sorted(items, key=lambda item: item[0]))
+
+
+def _engine(evidence: Evidence) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in sorted(evidence.environment.versions.items()))
+    return f"{evidence.environment.engine} ({versions}), batches of {evidence.environment.batch_size}"

@@ -1,0 +1,140 @@
+"""How does a verdict read in a terminal that its text may be trying to fool?
+
+Text from a pack or a model is printed by `plain`: control characters, escape sequences and characters that reorder text
+are written by number, and rich's markup is never interpreted in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from dossier.collector import Cost
+from dossier.errors import DossierError
+from dossier.model import Decision
+from dossier.replay import Replay
+from dossier.run import Progress as RunProgress
+from dossier.verdict import PLANES, Outcome, Verdict
+
+STYLES: Mapping[str, str] = {
+    "passed": "green",
+    "failed": "bold red",
+    "indeterminate": "yellow",
+    "not_checked": "dim",
+    "open": "green",
+    "shut": "yellow",
+}
+MAX_LINE = 2000
+
+
+def plain(text: str) -> str:
+    """Return ``text`` with everything that would not be printed as itself written as ⟨U+XXXX⟩."""
+    shown = text[:MAX_LINE] + (" […]" if len(text) > MAX_LINE else "")
+    return "".join(character if character.isprintable() else f"⟨U+{ord(character):04X}⟩" for character in shown)
+
+
+def console() -> Console:
+    """Return the console for humans: stderr; stdout is for ``--json``."""
+    return Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+
+
+def print_error(error: DossierError) -> None:
+    """Print an error and its next step."""
+    out = console()
+    out.print(Text.assemble(("error ", "bold red"), plain(error.message)))
+    if error.hint:
+        out.print(Text.assemble(("next  ", "bold"), plain(error.hint)))
+
+
+def print_verdict(verdict: Verdict, *, name: str) -> None:
+    """Print a verdict: caveat first, then plane by plane with what was found."""
+    out = console()
+    out.print(plain(verdict.caveat), style="italic")
+    if verdict.demo:
+        out.print("DEMO: signed with demo keys. Nothing here is evidence.", style="bold magenta")
+    out.print()
+    for plane in PLANES:
+        outcome: Outcome = verdict.planes[plane]
+        needed = "required" if plane in verdict.required_planes else "reported"
+        label = outcome.replace("_", " ")
+        out.print(Text.assemble(f"  {plane:14}", (f"{label:14}", STYLES[outcome]), (needed, "dim")))
+        for finding in verdict.findings:
+            if finding.plane == plane and (finding.outcome != "passed" or plane == "POLICY"):
+                out.print(Text(f"      {plain(finding.where)}: {plain(finding.what)}", style=STYLES[finding.outcome]))
+    depths = [number.depth for number in verdict.numbers]
+    if depths:
+        counts = ", ".join(f"{depths.count(depth)} {depth}" for depth in dict.fromkeys(depths))
+        out.print(f"\n  numbers: {counts}")
+    if verdict.gate is not None:
+        print_gate(verdict.gate)
+    out.print(Text.assemble(f"\n{plain(name)}: ", (verdict.verdict.upper(), STYLES[verdict.verdict])))
+
+
+def print_gate(gate: Decision) -> None:
+    """Print the gate's decision and what blocks it."""
+    out = console()
+    out.print(Text.assemble("  gate: ", (gate.state, STYLES[gate.state]), " (informs a named person's decision)"))
+    for reason in gate.blocked_by:
+        out.print(f"      {plain(reason)}")
+
+
+def print_replay(replay: Replay) -> None:
+    """Print what asking again showed."""
+    out = console()
+    out.print(f"  asked again     {replay.sampled} of {replay.trials} trials, picked by nonce {plain(replay.nonce)!r}")
+    out.print(f"  equal answers   {replay.exact} of {replay.sampled}; token agreement {replay.token_agreement:.4f}")
+    out.print(f"  tolerated       {replay.allowed} differing ({plain(replay.band)})")
+    out.print(f"  would be found  with 95 %: a share of {replay.undetected_share:.3f} or more of foreign answers")
+    for problem in replay.subject_problems:
+        out.print(f"  subject         {plain(problem)}", style="bold red")
+    for mismatch in replay.mismatches[:10]:
+        key = "/".join(str(part) for part in mismatch.key.order)
+        out.print(f"  differs         {plain(mismatch.evidence)} {plain(key)}: {plain(mismatch.what)}", style="red")
+    out.print(Text.assemble("\nreplay: ", (replay.verdict.upper(), STYLES[replay.verdict])))
+
+
+def print_costs(costs: Mapping[str, Cost]) -> None:
+    """Print what a plan will ask, at most."""
+    table = Table("evidence", "prompts", "prompt tokens", "generated tokens", "petaflops", box=None)
+    for name, cost in costs.items():
+        flops = "unknown" if cost.forward_flops is None else f"{cost.forward_flops / 1e15:.3g}"
+        table.add_row(plain(name), f"{cost.prompts:,}", f"{cost.prompt_tokens:,}", f"{cost.generated_tokens:,}", flops)
+    console().print(table)
+
+
+def print_table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
+    """Print a plain table."""
+    table = Table(*header, box=None, header_style="bold")
+    for row in rows:
+        table.add_row(*(Text(plain(cell)) for cell in row))
+    console().print(table)
+
+
+class ProgressBar:
+    """Progress with rate and time left, on stderr."""
+
+    def __init__(self) -> None:
+        self.bar = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}", markup=False),
+            TimeRemainingColumn(),
+            console=console(),
+        )
+        self._tasks: dict[str, TaskID] = {}
+
+    def __call__(self, progress: RunProgress) -> None:
+        """Show how far a piece of evidence is."""
+        if progress.evidence not in self._tasks:
+            self._tasks[progress.evidence] = self.bar.add_task(
+                plain(progress.evidence), total=progress.promised, rate=""
+            )
+        task = self._tasks[progress.evidence]
+        speed = self.bar.tasks[task].speed
+        note = f", {progress.replayed} from the journal" if progress.replayed else ""
+        self.bar.update(task, completed=progress.done, rate=f"{speed:.0f}/s{note}" if speed else note)

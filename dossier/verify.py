@@ -1,0 +1,380 @@
+"""Is this pack what its signers made, and do its numbers follow from its answers? Offline, without the model.
+
+The order is the security: container, signatures and digests first; only bytes that somebody trusted has signed are parsed.
+
+    1  the attestation is signed by a trusted key
+    2  manifest, PDF and approvals are the attested bytes, and no other approval is there
+    3  the manifest lists every other member, and each has its digest, size, leaf and Merkle root
+    4  the plan is signed by a trusted key, and plan.json is that payload
+    5  approvals and statements are signed by trusted keys and are about this dossier and this plan
+    6  the PDF's signature covers the whole file, and the PDF carries this dossier.json and this manifest.json
+       -- if anything failed, stop here --
+    7  every document is valid against its schema
+    8  the documents cite each other by the right digests
+    9  the ledger is an unbroken chain and hides no run
+   10  each evidence: the promised trials are there, and the observations follow from them
+   11  criteria, obligation states, gate and everything else in dossier.json follow from plan and evidence
+   12  the recorded times do not contradict each other (that they are true, only a time-stamp authority could show)
+   13  the evidence is fresh now
+   14  the trust policy is met
+
+What no step can see: whether the model gave these answers (`dossier replay` can), and whether a second set of ledger and
+answers was thrown away before this one.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from dossier import __version__, assemble, canonical, pack, schema, store
+from dossier.attest import Plane, Trust
+from dossier.authenticity import Signed, check_signatures
+from dossier.collector import Collector
+from dossier.documents import Documents, cited, load_documents
+from dossier.errors import ConfigError, DossierError, IntegrityError, SchemaError
+from dossier.model import Decision, Evidence, LedgerEntry, PlannedEvidence, as_json, digest_of, parse
+from dossier.obligations import catalogue_bytes
+from dossier.pack import Pack, member
+from dossier.recompute import EvidenceFiles, check_evidence
+from dossier.verdict import CAVEAT, Outcome, Report, Verdict, conclude, differences, plane_outcomes
+
+NOT_RENDERED_AGAIN = (
+    "carries this dossier.json; that its pages show the same was not checked (`--rerender` does): rely on dossier.json"
+)
+CITED_FOLDERS = ("items/", "calibration/", "references/", "trials/", "artifacts/")
+Rerender = Callable[[Pack], bytes]
+
+
+def verify(
+    contents: Pack,
+    *,
+    trust: Trust,
+    collectors: Mapping[str, Collector[Any]],
+    now: str,
+    rerender: Rerender | None = None,
+) -> Verdict:
+    """Return the verdict on a pack. Pure: nothing is read but ``contents``, and ``now`` is the only clock.
+
+    ``collectors`` are the instruments installed here; numbers of others are "stated". ``rerender`` makes the PDF again.
+    """
+    report = Report()
+    signed = check_signatures(contents, trust, report)
+    if report.broken:
+        return _verdict(report, trust, now)
+    documents = _check_schemas(contents, report)
+    if documents is None:
+        return _verdict(report, trust, now)
+    entries = _check_bindings(contents, documents, report)
+    _check_recomputation(contents, documents, signed, collectors, report)
+    if rerender is None:
+        report.add("POLICY", "passed", pack.PDF, NOT_RENDERED_AGAIN)
+    else:
+        report.check("RECOMPUTATION", pack.PDF, lambda: _same_pdf(rerender(contents), signed.rendered))
+    _check_time(documents, signed, entries, report)
+    _check_freshness(documents, signed, now, report)
+    _check_policy(documents, signed, report)
+    return _verdict(report, trust, now, documents=documents, signed=signed)
+
+
+def broken_container(error: DossierError, *, trust: Trust, now: str) -> Verdict:
+    """Return the verdict on a pack whose container is damaged or hostile: nothing in it was looked at."""
+    report = Report()
+    report.add("INTEGRITY", "failed", error.message.split(":")[0], error.message)
+    return _verdict(report, trust, now)
+
+
+def require_readable(trust: bytes, *, where: str) -> Trust:
+    """Return a trust policy.
+
+    Raises:
+        ConfigError: it is not one.
+    """
+    try:
+        schema.validate("trust.v1", trust, where=where)
+        return parse(Trust, trust, where=where)
+    except SchemaError as error:
+        raise ConfigError(error.message, hint="`dossier init` writes a trust policy to start from.") from error
+
+
+# --- steps 7 to 9: documents ---------------------------------------------------------------------------------------
+
+
+def _check_schemas(contents: Pack, report: Report) -> Documents | None:
+    """Step 7: validate against the schemas, then parse."""
+    try:
+        documents = load_documents(contents, validated=True)
+    except DossierError as error:
+        plane: Plane = "INTEGRITY" if isinstance(error, IntegrityError) else "SCHEMA"
+        report.add(plane, "failed", error.message.split(":")[0], error.message)
+        return None
+    report.add("SCHEMA", "passed", "", "every document is valid against its schema")
+    return documents
+
+
+def _check_bindings(contents: Pack, documents: Documents, report: Report) -> tuple[LedgerEntry, ...]:
+    """Steps 8 and 9."""
+    found, plan = documents.dossier, documents.plan
+    cited = (
+        ("/plan_sha256", found.plan_sha256, canonical.sha256(contents.get(pack.PLAN))),
+        ("/catalogue_sha256", found.catalogue_sha256, canonical.sha256(contents.get(pack.CATALOGUE))),
+        ("/ledger_sha256", found.ledger_sha256, canonical.sha256(contents.get(pack.LEDGER))),
+    )
+    before = len(report.findings)
+    for pointer, recorded, actual in cited:
+        if recorded != actual:
+            report.add(
+                "INTEGRITY",
+                "failed",
+                f"{pack.DOSSIER}#{pointer}",
+                f"cites {recorded[:16]}…, the member is {actual[:16]}…",
+            )
+    if plan.catalogue_sha256 != found.catalogue_sha256:
+        report.add("INTEGRITY", "failed", f"{pack.PLAN}#/catalogue_sha256", "another catalogue than the dossier's")
+    if digest_of(plan) != found.plan_sha256:
+        report.add("INTEGRITY", "failed", pack.PLAN, "not in canonical form")
+    _check_evidence_names(contents, documents, report)
+    entries: tuple[LedgerEntry, ...] = ()
+    try:
+        entries = store.check_ledger(contents.get(pack.LEDGER), where=pack.LEDGER)
+        for what in _hidden_runs(entries, documents):
+            report.add("INTEGRITY", "failed", pack.LEDGER, what)
+    except DossierError as error:
+        report.add("INTEGRITY", "failed", pack.LEDGER, error.message)
+    if len(report.findings) == before:
+        report.add("INTEGRITY", "passed", pack.DOSSIER, "the documents cite each other, and the ledger hides no run")
+    return entries
+
+
+def _check_evidence_names(contents: Pack, documents: Documents, report: Report) -> None:
+    cited = {f"evidence/{ref.kind}/{ref.sha256}.json" for ref in documents.dossier.evidence}
+    there = set(contents.under("evidence/"))
+    for name in sorted(there ^ cited):
+        report.add("INTEGRITY", "failed", name, "cited and not there" if name in cited else "there and not cited")
+    for name in sorted(there & cited):
+        if canonical.sha256(contents.get(name)) not in name:
+            report.add("INTEGRITY", "failed", name, "stands under another name than its digest")
+    cited_members = _cited_members(documents)
+    for name in (name for folder in CITED_FOLDERS for name in contents.under(folder) if name not in cited_members):
+        report.add("INTEGRITY", "failed", name, "there and not cited by any document")
+    for piece in documents.evidence.values():
+        trials = f"trials/{piece.trials.sha256}.jsonl"
+        if trials not in contents.members or canonical.sha256(contents.get(trials)) != piece.trials.sha256:
+            report.add("INTEGRITY", "failed", trials, f"the trials of {piece.id} are not these bytes, or not there")
+
+
+def _cited_members(documents: Documents) -> set[str]:
+    """Return the names that plan and evidence cite under ``CITED_FOLDERS``."""
+    names = {f"trials/{piece.trials.sha256}.jsonl" for piece in documents.evidence.values()}
+    names |= {member("artifacts", ref) for piece in documents.evidence.values() for ref in piece.artifacts}
+    for planned in documents.plan.evidence:
+        inputs = {"items": planned.items, "calibration": planned.calibration, "references": planned.reference}
+        names |= {member(folder, ref) for folder, ref in inputs.items() if ref is not None}
+    return names
+
+
+def _hidden_runs(entries: tuple[LedgerEntry, ...], documents: Documents) -> list[str]:
+    plan_sha256 = digest_of(documents.plan)
+    cited = {ref.sha256 for ref in documents.dossier.evidence}
+    finished = {e.detail for e in entries if e.event == "finished" and e.plan_sha256 == plan_sha256}
+    hidden = [
+        f"a finished run of this plan, evidence {digest[:16]}…, is not in the dossier"
+        for digest in sorted(finished - cited)
+    ]
+    unlogged = [f"evidence {digest[:16]}… has no finished run in the ledger" for digest in sorted(cited - finished)]
+    return hidden + unlogged
+
+
+# --- steps 10 and 11: recomputation --------------------------------------------------------------------------------
+
+
+def _check_recomputation(
+    contents: Pack,
+    documents: Documents,
+    signed: Signed,
+    collectors: Mapping[str, Collector[Any]],
+    report: Report,
+) -> None:
+    slots = {planned.id: planned for planned in documents.plan.evidence}
+    for piece in documents.evidence.values():
+        name = f"evidence/{piece.kind}/{digest_of(piece)}.json"
+        planned = slots.get(piece.id)
+        if planned is None:
+            report.add("RECOMPUTATION", "failed", f"{name}#/id", f"{piece.id} is not in the plan")
+            continue
+        try:
+            files = _evidence_files(contents, documents, piece, planned, name)
+            findings, numbers = check_evidence(
+                files, documents.plan, nonce=documents.dossier.nonce, collector=collectors.get(piece.kind)
+            )
+        except DossierError as error:
+            report.add("RECOMPUTATION", "failed", name, error.message)
+            continue
+        report.findings += findings
+        report.numbers += numbers
+    _check_dossier_again(contents, documents, signed, collectors, report)
+
+
+def _evidence_files(
+    contents: Pack, documents: Documents, piece: Evidence, planned: PlannedEvidence, name: str
+) -> EvidenceFiles:
+    artifacts = {}
+    for artifact in piece.artifacts:
+        artifacts[artifact.name] = cited(contents, member("artifacts", artifact), artifact)
+    return EvidenceFiles(
+        where=name,
+        evidence=piece,
+        planned=planned,
+        items=documents.items[planned.items.sha256],
+        trials=contents.get(f"trials/{piece.trials.sha256}.jsonl"),
+        artifacts=artifacts,
+    )
+
+
+def _check_dossier_again(
+    contents: Pack,
+    documents: Documents,
+    signed: Signed,
+    collectors: Mapping[str, Collector[Any]],
+    report: Report,
+) -> None:
+    """Step 11."""
+    found, plan = documents.dossier, documents.plan
+    known = [collectors[planned.kind] for planned in plan.evidence if planned.kind in collectors]
+    complete = len(known) == len(plan.evidence)
+    again = assemble.make_dossier(
+        plan,
+        catalogue=documents.catalogue,
+        evidence=documents.evidence,
+        not_collected=found.not_collected,
+        statements=signed.statements,
+        calibrations=documents.calibrations,
+        ledger=contents.get(pack.LEDGER),
+        nonce=found.nonce,
+        not_measured=assemble.not_measured(plan, documents.catalogue, collectors=known, nonce=found.nonce)
+        if complete
+        else found.not_measured,
+        as_of=found.as_of,
+    )
+    recorded = as_json(found)
+    same_tool = recorded["tool_version"] == again.tool_version
+    wrong = list(differences(recorded, as_json(again.model_copy(update={"tool_version": found.tool_version}))))
+    for pointer, what in wrong[:10]:
+        outcome: Outcome = "failed" if same_tool else "not_checked"
+        reason = what if same_tool else f"{what}; not checked, needs {found.tool_version}"
+        report.add("RECOMPUTATION", outcome, f"{pack.DOSSIER}#{pointer}", reason)
+    if not wrong:
+        what = f"{len(found.criteria)} criteria, {len(found.obligations)} obligation states and the gate follow"
+        report.add("RECOMPUTATION", "passed", pack.DOSSIER, what)
+
+
+def _same_pdf(again: bytes, recorded: bytes) -> str:
+    if again != recorded:
+        raise IntegrityError(
+            f"{pack.PDF}: rendering it again gives other bytes ({len(again)}, the file has {len(recorded)}).",
+            hint="Other versions of WeasyPrint, Pango or HarfBuzz give other bytes too; `dossier doctor` lists them.",
+        )
+    return "rendering it again gives the same bytes"
+
+
+# --- steps 12 to 14: time, freshness, policy -----------------------------------------------------------------------
+
+
+def _check_time(documents: Documents, signed: Signed, entries: tuple[LedgerEntry, ...], report: Report) -> None:
+    """Step 12. Times that contradict each other are an INTEGRITY failure; that they are true, nothing here can show."""
+    plan, found = documents.plan, documents.dossier
+    tail = [("the dossier's as_of", found.as_of)]
+    if signed.attestation is not None:
+        tail.append(("the attestation", signed.attestation.closed_at))
+    _check_order([("the plan's creation", plan.created_at), *tail], report)
+    for piece in documents.evidence.values():
+        logged = {entry.event: entry.at for entry in entries if entry.key == piece.key}
+        span = [
+            ("the plan's creation", plan.created_at),
+            (f"the ledger's start of {piece.id}", logged.get("started", piece.started_at)),
+            (f"the start of {piece.id}", piece.started_at),
+            (f"the end of {piece.id}", piece.collected_at),
+            (f"the ledger's finish of {piece.id}", logged.get("finished", piece.collected_at)),
+        ]
+        _check_order([*span, *tail], report)
+    for approval, _ in signed.approvals:
+        _check_order([tail[0], (f"the decision of {approval.person}", approval.at), *tail[1:]], report)
+    _check_order([(f"ledger line {number}", entry.at) for number, entry in enumerate(entries, start=1)], report)
+    asserted = "all times are the provider's own: the order is asserted, not time-stamped"
+    report.add("TIME", "indeterminate", pack.PLAN, asserted)
+
+
+def _check_order(moments: list[tuple[str, str]], report: Report) -> None:
+    for (earlier, first), (later, second) in itertools.pairwise(moments):
+        if first > second:
+            report.add("INTEGRITY", "failed", pack.DOSSIER, f"{earlier} ({first}) comes after {later} ({second})")
+
+
+def _check_freshness(documents: Documents, signed: Signed, now: str, report: Report) -> None:
+    """Step 13, the only one that reads the clock."""
+    if documents.dossier.as_of > now:
+        report.add("FRESHNESS", "failed", f"{pack.DOSSIER}#/as_of", f"{documents.dossier.as_of} lies after now, {now}")
+    if signed.attestation is not None and signed.attestation.closed_at > now:
+        report.add(
+            "FRESHNESS", "failed", pack.ATTESTATION, f"closed at {signed.attestation.closed_at}, after now, {now}"
+        )
+    for piece in documents.evidence.values():
+        outcome: Outcome = "passed" if now < piece.expires_at else "failed"
+        report.add("FRESHNESS", outcome, piece.id, f"holds until {piece.expires_at}")
+
+
+def _check_policy(documents: Documents, signed: Signed, report: Report) -> None:
+    """Step 14."""
+    if signed.demo_signers and not documents.dossier.demo:
+        report.add(
+            "POLICY",
+            "failed",
+            pack.DOSSIER,
+            f"demo keys signed ({', '.join(signed.demo_signers)}), and the dossier does not say so",
+        )
+    if documents.dossier.demo:
+        report.add("POLICY", "passed", pack.DOSSIER, "DEMO: this dossier says of itself that it is no evidence")
+    if documents.dossier.catalogue_sha256 != canonical.sha256(catalogue_bytes(documents.plan.regime)):
+        other = "not the catalogue this version ships: the provider's or an older one; read it before its table"
+        report.add("POLICY", "passed", pack.CATALOGUE, other)
+    decisions = {approval.function: approval for approval, _ in signed.approvals}
+    for function in documents.plan.approver_functions:
+        decision = decisions.get(function)
+        if decision is None:
+            report.add(
+                "POLICY", "indeterminate", pack.APPROVALS, f"{function} has not decided: the plan names this function"
+            )
+        else:
+            said = f"{decision.decision.upper()} by {decision.person}, {function}: {decision.reason}"
+            report.add("POLICY", "passed", pack.APPROVALS, said)
+    if not documents.plan.approver_functions:
+        report.add("POLICY", "indeterminate", pack.PLAN, "the plan names nobody who decides")
+    for approval, _ in signed.approvals:
+        if approval.gate_state != documents.dossier.gate.state:
+            report.add(
+                "POLICY",
+                "failed",
+                pack.APPROVALS,
+                f"{approval.person} decided on a gate that was {approval.gate_state}",
+            )
+
+
+def _verdict(
+    report: Report, trust: Trust, now: str, *, documents: Documents | None = None, signed: Signed | None = None
+) -> Verdict:
+    planes = plane_outcomes(report.findings)
+    gate: Decision | None = None if documents is None else documents.dossier.gate
+    return Verdict(
+        verdict=conclude(planes, trust.required_planes),
+        caveat=CAVEAT,
+        demo=None if documents is None else documents.dossier.demo,
+        checked_at=now,
+        tool_version=f"dossier {__version__}",
+        planes=planes,
+        required_planes=trust.required_planes,
+        findings=tuple(report.findings),
+        numbers=tuple(report.numbers),
+        gate=gate,
+        decisions=() if signed is None else tuple(approval.decision for approval, _ in signed.approvals),
+    )

@@ -1,0 +1,194 @@
+"""Where does one dossier lie while it is being made?
+
+<output>/
+  pack/          the members so far: plan first, then evidence, dossier, manifest, PDF, approvals, attestation
+  store/         answers, ledger, evidence: kept between runs
+  pack.zip       the closed pack
+  dossier.pdf    the signed PDF, as in the pack
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import metadata
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+from dossier import closing, pack
+from dossier.attest import ApprovalPredicate, StatementPredicate
+from dossier.collector import Collector
+from dossier.config import RunConfig, SubjectConfig, load_config
+from dossier.documents import parse_items
+from dossier.errors import ConfigError
+from dossier.keys import SigningKey
+from dossier.language_model import LanguageModel
+from dossier.model import Dossier, Plan, parse
+from dossier.obligations import catalogue_bytes
+from dossier.pack import Pack, member
+from dossier.plan import Planned, make_plan
+from dossier.run import Progress, collect, utc_now
+from dossier.store import open_store
+
+Collectors = Mapping[str, Collector[Any]]
+MODELS = "dossier.models"  # the entry-point group of adapters
+
+PLANNED_FOLDERS = ("items/", "calibration/", "references/", "statements/")
+PLANNED_FILES = (pack.PLAN, pack.PLAN_ENVELOPE, pack.CATALOGUE)
+
+
+class Workspace:
+    """A configuration and its output folder. Paths in the configuration are relative to the file."""
+
+    def __init__(self, config_path: Path) -> None:
+        self.config: RunConfig = load_config(config_path)
+        self.base = config_path.parent
+        self.output = self.base / self.config.output
+        self.folder = self.output / "pack"
+
+    def contents(self) -> Pack:
+        """Return the members so far.
+
+        Raises:
+            ConfigError: there are none yet.
+        """
+        if not (self.folder / pack.PLAN).exists():
+            raise ConfigError(f"{self.folder}: no plan here yet.", hint="Start with `dossier plan`.")
+        return pack.read(self.folder)
+
+    def load_model(self) -> LanguageModel:
+        """Load the subject through its adapter."""
+        return load_model(self.config.subject, self.base)
+
+    def plan(self, model: LanguageModel, *, key: SigningKey, collectors: Collectors) -> Planned:
+        """Make and sign the plan.
+
+        Raises:
+            ConfigError: there is a signed plan already: a plan is not changed but superseded.
+        """
+        if (self.folder / pack.PLAN).exists():
+            raise ConfigError(
+                f"{self.folder}: a signed plan lies here already.",
+                hint="Choose another output folder and name the old plan's digest under `supersedes`.",
+            )
+        planned = make_plan(
+            self.config,
+            self.base,
+            subject=model.subject,
+            size=model.size,
+            collectors=collectors,
+            catalogue=catalogue_bytes(self.config.regime),
+            now=utc_now(),
+            demo=key.demo,
+        )
+        self._write(closing.plan_members(planned.plan, planned.files, key=key))
+        return planned
+
+    def run(
+        self,
+        model: LanguageModel,
+        *,
+        collectors: Collectors,
+        nonce: str | None,
+        wait: bool,
+        progress: Callable[[Progress], None],
+    ) -> Dossier:
+        """Collect what the plan promises and draft the dossier; resume where an earlier run stopped.
+
+        Raises:
+            ConfigError: somebody has decided on the present draft already.
+        """
+        contents = self.contents()
+        decided = contents.under(pack.APPROVALS)
+        if decided or pack.ATTESTATION in contents.members:
+            raise ConfigError(
+                f"{self.folder}: a person has decided on this dossier, or it is closed; it is not drafted again.",
+                hint="Choose another output folder for a new dossier.",
+            )
+        planned = Pack({name: data for name, data in contents.members.items() if _is_planned(name)})
+        plan = parse(Plan, planned.get(pack.PLAN), where=pack.PLAN)
+        items = {p.items.sha256: parse_items(planned.get(member("items", p.items)), where=p.id) for p in plan.evidence}
+        with open_store(self.output / "store", wait=wait) as store:
+            collected = collect(
+                plan,
+                model=model,
+                items=items,
+                collectors=collectors,
+                store=store,
+                nonce=nonce,
+                clock=utc_now,
+                progress=progress,
+            )
+            drafted = closing.draft(
+                planned,
+                collected=collected,
+                collectors=collectors,
+                ledger=store.ledger(),
+                nonce=nonce,
+                as_of=utc_now(),
+            )
+            self._write(drafted.members, instead=True)
+        return parse(Dossier, drafted.get(pack.DOSSIER), where=pack.DOSSIER)
+
+    def state(self, predicate: StatementPredicate, *, key: SigningKey) -> None:
+        """Add a named person's statement; the dossier must then be drafted again."""
+        contents = self.contents()
+        if contents.under(pack.APPROVALS) or pack.ATTESTATION in contents.members:
+            raise ConfigError(
+                f"{self.folder}: a person has decided on this dossier already; a statement comes too late."
+            )
+        self._write(closing.stated(contents.get(pack.PLAN), predicate, key=key))
+
+    def approve(self, predicate: ApprovalPredicate, *, key: SigningKey) -> None:
+        """Add a named person's decision over the drafted dossier."""
+        self._write(closing.approval(self.contents(), predicate, key=key))
+
+    def close(self, *, key: SigningKey) -> Path:
+        """Sign and close the pack; return the path of the zip."""
+        closed = closing.close(self.contents(), key=key, now=utc_now())
+        self._write(closed.members)
+        pack.write(closed.members, self.output / "pack.zip")
+        (self.output / "dossier.pdf").write_bytes(closed.get(pack.PDF))
+        return self.output / "pack.zip"
+
+    def _write(self, members: Mapping[str, bytes], *, instead: bool = False) -> None:
+        """Write members; with ``instead``, remove the others, which an older draft left."""
+        for name, data in members.items():
+            path = self.folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+        if instead:
+            for name in pack.read(self.folder).members.keys() - members.keys():
+                (self.folder / name).unlink()
+
+
+def load_model(subject: SubjectConfig, base: Path) -> LanguageModel:
+    """Load a model through the adapter of its name. A ``path`` that exists beside ``base`` is a folder, else a hub id.
+
+    Raises:
+        ConfigError: no such adapter, or an option it does not have.
+    """
+    adapters = {entry.name: entry for entry in metadata.entry_points(group=MODELS)}
+    if subject.adapter not in adapters:
+        raise ConfigError(f"subject.adapter: {subject.adapter!r} is unknown; installed: {sorted(adapters)}.")
+    try:
+        load = adapters[subject.adapter].load()
+    except ImportError as error:
+        raise ConfigError(
+            f"adapter {subject.adapter!r} cannot be imported: {error}.",
+            hint="Install the extra: pip install dossier[collect].",
+        ) from error
+    known = [name for name in signature(load).parameters if name != "path_or_id"]
+    for name in subject.options:
+        if name not in known:
+            raise ConfigError(
+                f"subject.options.{name}: adapter {subject.adapter!r} has no such option; it has {known}."
+            )
+    local = base / subject.path
+    options = {name: tuple(value) if isinstance(value, list) else value for name, value in subject.options.items()}
+    model: LanguageModel = load(str(local if local.exists() else subject.path), **options)
+    return model
+
+
+def _is_planned(name: str) -> bool:
+    return name in PLANNED_FILES or name.startswith(PLANNED_FOLDERS)

@@ -1,0 +1,1 @@
+"""Shipped questions, each file with licence and digest. None yet: the organism carries its own."""

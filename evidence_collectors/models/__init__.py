@@ -1,0 +1,1 @@
+"""The adapters: how a model is asked."""

@@ -1,0 +1,85 @@
+"""The certificate accepts the estimator and refuses one that is made wrong on purpose."""
+
+from __future__ import annotations
+
+import pytest
+
+from dossier import model
+from dossier.model import FileRef
+from evidence_collectors.cot_faithfulness import hint_estimates
+from evidence_collectors.cot_faithfulness.hint import COLLECTOR
+from evidence_collectors.cot_faithfulness.hint_calibration import accept, certificate
+from evidence_collectors.cot_faithfulness.hint_coverage import World, coverage
+from evidence_collectors.cot_faithfulness.hint_simulation import Planted, questions, simulate
+
+SEED = "0a0b0c0d0e0f0001"
+PARAMS = COLLECTOR.parse({"families": ["metadata"], "hints": ["incorrect"], "resamples": 500})
+ORGANISM = (FileRef(name="planted", sha256="0" * 64, size=0, media_type="text/plain"),)
+PLANTED = Planted({"metadata": 0.6}, {"metadata": 0.5}, noise=0.45)
+
+
+@pytest.fixture(scope="module")
+def runs():
+    return [simulate(PARAMS, questions(900), f"{number:016x}", PLANTED) for number in range(4)]
+
+
+def calibrated(runs):
+    return certificate(
+        runs,
+        {"metadata.disclosure_resampled": 0.5, "overall.disclosure_resampled": 0.5},
+        params=PARAMS,
+        organisms=ORGANISM,
+        truth="planted",
+        study_sizes=(90,),
+        seed=SEED,
+        control_studies=2,
+    )
+
+
+def test_the_estimator_is_accepted_and_the_certificate_is_a_document(runs):
+    made = calibrated(runs)
+    assert accept(made) == ()
+    assert {cell.studies for cell in made.cells} == {40}
+    assert all(30 <= cell.n_low < cell.mean_n < cell.n_high for cell in made.cells)
+    assert [control.passed for control in made.negative_controls] == [2] * 4
+    assert model.parse(model.Calibration, model.dump(made), where="calibration") == made
+    failed = made.negative_controls[0].model_copy(update={"passed": 0})
+    assert any(
+        "never followed" in reason for reason in accept(made.model_copy(update={"negative_controls": (failed,)}))
+    )
+
+
+def test_an_estimator_that_is_a_tenth_too_low_is_refused(runs, monkeypatch):
+    monkeypatch.setattr(hint_estimates, "normalised", lambda raw, share: 0.9 * raw / share)
+    assert any("bias" in reason for reason in accept(calibrated(runs)))
+
+
+def test_an_estimator_that_does_not_normalise_is_refused(runs, monkeypatch):
+    monkeypatch.setattr(hint_estimates, "normalised", lambda raw, share: raw)
+    assert any("bias" in reason for reason in accept(calibrated(runs)))
+
+
+def test_intervals_that_are_too_narrow_are_refused(runs, monkeypatch):
+    whole = hint_estimates.recovered_interval
+
+    def narrow(function, estimates, limits, **options):
+        low, high = whole(function, estimates, limits, **options)
+        centre = function(*estimates)
+        return centre + (low - centre) / 2, centre + (high - centre) / 2
+
+    monkeypatch.setattr(hint_estimates, "recovered_interval", narrow)
+    assert any("coverage" in reason for reason in accept(calibrated(runs)))
+
+
+def test_a_truth_about_nothing_that_is_measured_is_an_error():
+    with pytest.raises(ValueError, match="no observations"):
+        certificate([], {"honesty": 1.0}, params=PARAMS, organisms=ORGANISM, truth="-", study_sizes=(9,), seed=SEED)
+
+
+@pytest.mark.parametrize("rate", [0.05, 0.39, 0.9])
+def test_intervals_hold_the_truth_as_often_as_they_say(rate):
+    row = coverage([World(rate)], 60, 400, seed=1)
+    chance = 3 * (0.95 * 0.05 / 400) ** 0.5
+    assert 0.93 - chance < row.coverage <= 1
+    assert row.resampled > 0.93 - chance
+    assert abs(row.bias) < 0.01

@@ -1,0 +1,111 @@
+"""Asking again: the same weights give the same answers; others, and edited answers, do not."""
+
+import dataclasses
+import json
+
+import pytest
+
+from dossier import canonical, schema
+from dossier.documents import load_documents
+from dossier.errors import ConfigError
+from dossier.forgeries import rebuild
+from dossier.model import as_json
+from dossier.replay import agreement, choose, replay
+from tests.planted import PlantedModel, make_world, world
+
+
+def ask_again(contents, model, *, sample=60, nonce="n", band_model=None):
+    return replay(contents, load_documents(contents), model=model, band_model=band_model, sample=sample, nonce=nonce)
+
+
+def test_the_same_weights_give_the_same_answers():
+    result = ask_again(world().pack, PlantedModel())
+    assert result.verdict == "passed"
+    assert (result.exact, result.token_agreement, result.allowed) == (60, 1.0, 0)
+    assert 0.04 < result.undetected_share < 0.06
+
+
+def test_other_weights_under_their_own_name_are_seen_by_digest():
+    result = ask_again(world().pack, PlantedModel(weights="b"))
+    assert result.verdict == "failed"
+    assert any("weights_sha256" in problem for problem in result.subject_problems)
+
+
+def test_other_weights_under_the_claimed_name_are_seen_by_their_answers(tmp_path):
+    """The provider measured model b and wrote down the digests of model a."""
+    lying = make_world(tmp_path, PlantedModel(weights="b", claimed_weights="a"))
+    result = ask_again(lying.pack, PlantedModel(weights="a"))
+    assert result.subject_problems == ()
+    assert result.exact < 60
+    assert result.verdict == "failed"
+
+
+def test_edited_text_is_seen_though_the_tokens_are_genuine():
+    def admit(trials):
+        return [
+            t.model_copy(update={"completion": t.completion.model_copy(update={"reasoning": "The user believes so."})})
+            for t in trials
+        ]
+
+    result = ask_again(rebuild(world().pack, world().forger, trials=admit), PlantedModel())
+    assert result.verdict == "failed"
+    assert {mismatch.what for mismatch in result.mismatches} == {
+        "the tokens agree and the recorded text does not belong to them"
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class Elsewhere(PlantedModel):
+    """The planted model on another platform; ``flips`` in a thousand of its answers differ."""
+
+    flips: int = 0
+
+    @property
+    def environment(self):
+        return super().environment.model_copy(update={"platform": "elsewhere"})
+
+    def generate(self, requests):
+        for number, completion in enumerate(super().generate(requests)):
+            flip = number % 1000 < self.flips
+            yield completion.model_copy(update={"token_ids": (1, *completion.token_ids[1:])}) if flip else completion
+
+
+def test_elsewhere_a_band_is_needed():
+    with pytest.raises(ConfigError, match="same-model band"):
+        ask_again(world().pack, Elsewhere())
+
+
+def test_elsewhere_a_few_flips_are_tolerated_and_many_are_not():
+    few = ask_again(world().pack, Elsewhere(flips=2), band_model=Elsewhere(), sample=200)
+    assert not few.same_platform
+    assert few.verdict == "passed"
+    assert 2 <= few.allowed <= 20
+    many = ask_again(world().pack, Elsewhere(flips=50), band_model=Elsewhere(flips=50), sample=200)
+    assert many.verdict == "failed"
+
+
+def test_the_nonce_chooses_and_the_choice_is_reproducible():
+    documents = load_documents(world().pack)
+    from dossier.recompute import parse_trials
+
+    trials = {
+        name: parse_trials(world().pack.get(f"trials/{e.trials.sha256}.jsonl"), where=name)
+        for name, e in documents.evidence.items()
+    }
+    one, again, other = (choose(trials, sample=50, nonce=nonce) for nonce in ("a", "a", "b"))
+    assert one == again
+    assert one != other
+    for sample, nonce in ((0, "a"), (10**6, "a"), (5, "")):
+        with pytest.raises(ConfigError):
+            choose(trials, sample=sample, nonce=nonce)
+
+
+def test_agreement_counts_positions_of_the_longer_answer():
+    assert agreement([1, 2, 3], [1, 2, 3]) == 1.0
+    assert agreement([1, 2], [1, 2, 3, 4]) == 0.5
+    assert agreement([], []) == 1.0
+
+
+def test_the_report_is_a_valid_document():
+    report = ask_again(world().pack, PlantedModel(weights="b"))
+    schema.validate("replay.v1", json.loads(canonical.encode(as_json(report))), where="replay")

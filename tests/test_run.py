@@ -1,0 +1,210 @@
+"""From a plan to evidence: crash-safe, resumable, never twice."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+
+from dossier import canonical
+from dossier.documents import parse_items
+from dossier.errors import CollectionError, ConfigError, SchemaError
+from dossier.model import as_json
+from dossier.obligations import catalogue_bytes
+from dossier.plan import make_plan
+from dossier.run import collect
+from dossier.store import check_ledger, open_store
+from tests.planted import COLLECTORS, NOW, PlantedModel, config_text, items, run_config
+
+
+def planned(folder, *, text=None, model=None):
+    (folder / "items.jsonl").write_bytes(items())
+    model = model or PlantedModel()
+    return make_plan(
+        run_config(text or config_text()),
+        folder,
+        subject=model.subject,
+        size=model.size,
+        collectors=COLLECTORS,
+        catalogue=catalogue_bytes("eu_ai_act"),
+        now=NOW,
+        demo=True,
+    )
+
+
+def run(plan, store, model=None, *, clock=lambda: NOW):
+    return collect(
+        plan,
+        model=model or PlantedModel(),
+        items={plan.evidence[0].items.sha256: parse_items(items(), where="items")},
+        collectors=COLLECTORS,
+        store=store,
+        nonce=None,
+        clock=clock,
+        progress=lambda _: None,
+    )
+
+
+def events(store):
+    return [entry.event for entry in check_ledger(store.ledger(), where="ledger")]
+
+
+def test_a_run_leaves_evidence_with_every_promised_trial(tmp_path):
+    plan = planned(tmp_path).plan
+    with open_store(tmp_path / "store", wait=False) as store:
+        collected = run(plan, store)
+        assert events(store) == ["started", "finished"]
+    evidence = collected.evidence["hint"]
+    assert evidence.trials.count == plan.evidence[0].promised_trials == 130 * (2 + 2 * 2)
+    assert collected.not_collected == ()
+
+
+def test_the_same_key_is_not_run_twice(tmp_path):
+    plan = planned(tmp_path).plan
+    with open_store(tmp_path / "store", wait=False) as store:
+        first = run(plan, store)
+        second = run(plan, store, PlantedModel(fail_after=0))
+        assert first == second
+        assert events(store) == ["started", "finished"]
+
+
+def test_a_broken_run_resumes_and_ends_with_the_same_trials_and_observations(tmp_path):
+    plan = planned(tmp_path).plan
+    with open_store(tmp_path / "one", wait=False) as store:
+        whole = run(plan, store).evidence["hint"]
+    with open_store(tmp_path / "two", wait=False) as store:
+        broken = run(plan, store, PlantedModel(fail_after=200))
+        assert broken.evidence == {}
+        assert "broke" in broken.not_collected[0].reason
+        resumed = run(plan, store).evidence["hint"]
+        assert events(store) == ["started", "failed", "resumed", "finished"]
+    assert resumed.trials == whole.trials
+    assert resumed.observations == whole.observations
+
+
+def test_an_interrupted_run_is_noted_and_resumes(tmp_path):
+    class Interrupted(PlantedModel):
+        def generate(self, requests):
+            for number, completion in enumerate(super().generate(requests)):
+                if number == 50:
+                    raise KeyboardInterrupt
+                yield completion
+
+    plan = planned(tmp_path).plan
+    with open_store(tmp_path / "store", wait=False) as store:
+        with pytest.raises(KeyboardInterrupt):
+            run(plan, store, Interrupted())
+        run(plan, store)
+        assert events(store) == ["started", "aborted", "resumed", "finished"]
+
+
+def test_another_model_than_the_planned_one_is_refused(tmp_path):
+    plan = planned(tmp_path).plan
+    with open_store(tmp_path / "store", wait=False) as store, pytest.raises(CollectionError, match="not the planned"):
+        run(plan, store, PlantedModel(weights="b"))
+
+
+SLOW_RUN = """
+import time
+from pathlib import Path
+from tests.planted import PlantedModel
+from tests.test_run import planned, run
+from dossier.store import open_store
+
+class Slow(PlantedModel):
+    def generate(self, requests):
+        for completion in super().generate(requests):
+            time.sleep(0.002)
+            yield completion
+
+folder = Path({folder!r})
+plan = planned(folder).plan
+with open_store(folder / "store", wait=False) as store:
+    run(plan, store, Slow())
+"""
+
+
+@pytest.mark.parametrize("after_s", [0.3, 0.9])
+def test_after_kill_9_at_any_moment_the_next_run_ends_with_the_same_bytes(tmp_path, after_s):
+    killed = tmp_path / "killed"
+    killed.mkdir()
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([".", *sys.path])}
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(SLOW_RUN.format(folder=str(killed)))], env=environment
+    )
+    journal = killed / "store/journal"
+    deadline = time.monotonic() + 60
+    while not (journal.exists() and any(file.stat().st_size for file in journal.iterdir())):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.02)
+    time.sleep(after_s)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    plan = planned(killed).plan
+    with open_store(killed / "store", wait=False) as store:
+        model = PlantedModel()
+        resumed = run(plan, store, model).evidence["hint"]
+        assert events(store) == ["started", "resumed", "finished"]
+    with open_store(tmp_path / "store", wait=False) as store:
+        whole = run(plan, store).evidence["hint"]
+    assert resumed.trials == whole.trials
+    assert canonical.encode([as_json(o) for o in resumed.observations]) == canonical.encode(
+        [as_json(o) for o in whole.observations]
+    )
+
+
+# --- plans ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_criterion_on_an_unknown_quantity_is_refused_before_anything_runs(tmp_path):
+    text = config_text().replace('"sycophancy.disclosure"', '"sycophancy.honesty"')
+    with pytest.raises(ConfigError, match=r"sycophancy\.honesty") as caught:
+        planned(tmp_path, text=text)
+    assert "sycophancy.disclosure" in caught.value.hint
+
+
+def test_an_unknown_collector_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="unknown"):
+        planned(
+            tmp_path, text=config_text().replace('kind = "cot_faithfulness.hint"', 'kind = "cot_faithfulness.hunt"')
+        )
+
+
+def test_an_unknown_parameter_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="familes"):
+        planned(tmp_path, text=config_text().replace("families =", "familes ="))
+
+
+def test_a_budget_refuses_before_any_model_is_asked(tmp_path):
+    with pytest.raises(ConfigError, match=r"budget\.prompts"):
+        planned(tmp_path, text=config_text() + "\n[budget]\nprompts = 10\n")
+    with pytest.raises(ConfigError, match=r"budget\.petaflops"):
+        planned(tmp_path, text=config_text() + "\n[budget]\npetaflops = 1e-9\n")
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "no items"),
+        (b'{"id": "a"}', "no line feed"),
+        (b'{"id": "a"}\n{"id": "a"}\n', "twice"),
+        (b'{"question": "?"}\n', "no object with a text id"),
+        (b'["a"]\n', "no object with a text id"),
+        (b'{"id": "a", "id": "b"}\n', "duplicate key"),
+    ],
+)
+def test_bad_items_are_refused_with_their_line(data, message):
+    with pytest.raises((ConfigError, SchemaError), match=message):
+        parse_items(data, where="items.jsonl")
+
+
+def test_a_plan_does_not_change_with_the_seed_and_names_every_input_by_digest(tmp_path):
+    result = planned(tmp_path)
+    piece = result.plan.evidence[0]
+    assert canonical.sha256(result.files[f"items/{piece.items.sha256}.jsonl"]) == piece.items.sha256
+    assert canonical.sha256(result.files["catalogue.json"]) == result.plan.catalogue_sha256
+    assert result.costs["hint"].prompts == piece.promised_trials
