@@ -90,6 +90,9 @@ def not_measured(
     kinds = {kind for obligation in catalogue.obligations for kind in obligation.evidence_kinds} - planned_kinds
     if kinds:
         sentences.append(f"What these instruments would measure; none of them was planned: {', '.join(sorted(kinds))}.")
+    unknown = [planned.id for planned in plan.evidence if planned.sensitivity is None]
+    if unknown:
+        sentences.append(f"Sensitivity on this model unknown, since nothing was planted into it: {', '.join(unknown)}.")
     if nonce is None:
         sentences.append("Whether other seeds were tried first: self-chosen seed; reruns not excluded.")
     if plan.subject.identity == "asserted":

@@ -50,6 +50,9 @@ class Exit(IntEnum):
     INTERRUPTED = 130
 
 
+_CODES = {"passed": Exit.OK, "failed": Exit.FAILED, "indeterminate": Exit.INDETERMINATE}
+
+
 @app.command()
 def demo(
     output: Annotated[Path, typer.Option(help="where to leave the pack")] = Path("build/demo"),
@@ -243,7 +246,7 @@ def verify(
     if as_json:
         _print_json(verdict)
     shut = require_open and (verdict.gate is None or verdict.gate.state == "shut" or "rejected" in verdict.decisions)
-    code = {"passed": Exit.OK, "failed": Exit.FAILED, "indeterminate": Exit.INDETERMINATE}[verdict.verdict]
+    code = _CODES[verdict.verdict]
     raise typer.Exit(Exit.FAILED if code is Exit.OK and shut else code)
 
 
@@ -275,6 +278,10 @@ def replay(
     adapter: Annotated[str, typer.Option()] = "hf",
     dtype: Annotated[str | None, typer.Option(help="default: as recorded")] = None,
     band_dtype: Annotated[str | None, typer.Option(help="second precision for the band on another platform")] = None,
+    given: Annotated[
+        list[str],
+        typer.Option("--input", help="a further input: EVIDENCE.ROLE=PATH; dictionaries do not travel in a pack"),
+    ] = [],  # noqa: B006 typer copies it
     as_json: Json = False,
 ) -> None:
     """Ask nonce-chosen trials again on the weights and compare the answers."""
@@ -284,7 +291,7 @@ def replay(
     from dossier.replay import recorded_dtype
     from dossier.replay import replay as ask_again
     from dossier.terminal import print_replay
-    from dossier.workspace import load_model
+    from dossier.workspace import given_inputs, load_model
 
     contents = pack.read(path)
     documents = load_documents(contents)
@@ -294,11 +301,20 @@ def replay(
 
     subject = load(dtype or recorded_dtype(documents))
     band = load(band_dtype) if band_dtype else None
-    result = ask_again(contents, documents, model=subject, band_model=band, sample=sample, nonce=nonce)
+    result = ask_again(
+        contents,
+        documents,
+        model=subject,
+        band_model=band,
+        sample=sample,
+        nonce=nonce,
+        collectors=_collectors(),
+        inputs=given_inputs(documents.plan, given),
+    )
     print_replay(result)
     if as_json:
         _print_json(result)
-    raise typer.Exit(Exit.OK if result.verdict == "passed" else Exit.FAILED)
+    raise typer.Exit(_CODES[result.verdict])
 
 
 @app.callback(invoke_without_command=True)

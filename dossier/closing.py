@@ -107,6 +107,7 @@ def rerender(contents: Pack) -> bytes:
             catalogue=documents.catalogue,
             evidence=documents.evidence,
             calibrations=documents.calibrations,
+            sensitivities=documents.sensitivities,
             references=documents.references,
             samples=samples,
             dossier_bytes=contents.get(pack.DOSSIER),

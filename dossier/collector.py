@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from pathlib import Path
+from typing import Literal, Protocol, TypeVar
 
 from dossier import canonical
-from dossier.language_model import Capability, LanguageModel, ModelSize
+from dossier.errors import CollectionError
+from dossier.language_model import Capability, LanguageModel, ModelSize, WhiteBoxModel
 from dossier.model import Environment, Item, Observation, Parameters, PlannedEvidence, PromisedTrial, Trial
 
 P = TypeVar("P")
+InputKind = Literal["file", "model"]
 
 FIRST_RUN = 1  # repeated runs of one plan are for a later version; the ordinal is in the key already
 
@@ -48,12 +51,27 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What `collect` may touch: the subject, its items, and further models or artefacts by role, as the plan names them."""
+    """What `collect` may touch: the subject, its items, and further models and files by role, as the plan names them.
+
+    ``subject`` answers through the journal. ``white_box`` is the same model opened, None where its adapter cannot; what is
+    read from it is read again when a run resumes. ``files`` are files or folders whose digests were compared with the
+    plan's.
+    """
 
     subject: LanguageModel
     items: Sequence[Item]
+    white_box: WhiteBoxModel | None = None
     models: Mapping[str, LanguageModel] = field(default_factory=dict)
-    artifacts: Mapping[str, bytes] = field(default_factory=dict)
+    files: Mapping[str, Path] = field(default_factory=dict)
+
+    def opened(self) -> WhiteBoxModel:
+        """Return the subject opened. Raises CollectionError where its adapter only answers."""
+        if self.white_box is None:
+            raise CollectionError(
+                "this instrument reads the model's computation, and the subject's adapter only answers",
+                hint="Load the weights through the adapter 'hf', or one of your own with the capability 'capture'.",
+            )
+        return self.white_box
 
 
 class Collector(Protocol[P]):
@@ -81,6 +99,11 @@ class Collector(Protocol[P]):
     @property
     def needs(self) -> frozenset[Capability]:
         """What the subject's adapter must be able to do."""
+        ...
+
+    @property
+    def roles(self) -> Mapping[str, InputKind]:
+        """Which further inputs the instrument takes, by role; a role it can do without ends in ``?``."""
         ...
 
     @property
@@ -133,6 +156,7 @@ def evidence_key(planned: PlannedEvidence, *, subject_sha256: str, seed: str, en
             "subject_sha256": subject_sha256,
             "seed": seed,
             "items_sha256": planned.items.sha256,
+            "inputs": {role: reference.sha256 for role, reference in planned.inputs.items()},
             "dtype": environment.dtype,
             "quantisation": environment.quantisation,
             "engine": environment.engine,

@@ -27,7 +27,10 @@ class SubjectConfig(Value):
 
 
 class EvidenceConfig(Value):
-    """One piece of evidence to promise."""
+    """One piece of evidence to promise.
+
+    ``inputs`` by role: a text is a file or folder (or what a plug-in under ``dossier.sources`` can find), a table a model.
+    """
 
     id: Slug
     kind: Kind
@@ -36,7 +39,9 @@ class EvidenceConfig(Value):
     parameters: Mapping[str, JsonValue] = {}
     criteria: tuple[Criterion, ...] = ()
     calibration: Text | None = None
+    sensitivity: Text | None = None
     reference: Text | None = None
+    inputs: Mapping[Slug, Text | SubjectConfig] = {}
 
 
 class BudgetConfig(Value):

@@ -104,6 +104,8 @@ def run_demo(output: Path, model: Path, *, collectors: Mapping[str, Collector[An
         band_model=None,
         sample=REPLAYED,
         nonce=secrets.token_hex(8),
+        collectors=collectors,
+        inputs=workspace.load_inputs(),
     )
     print_replay(replayed)
     _print_end(output, time.monotonic() - started)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from dossier import canonical, pack, schema
 from dossier.errors import ConfigError, IntegrityError, SchemaError
-from dossier.model import Calibration, Catalogue, Dossier, Evidence, FileRef, Item, Plan, Reference, parse
+from dossier.model import Calibration, Catalogue, Dossier, Evidence, FileRef, Item, Plan, Reference, Sensitivity, parse
 from dossier.obligations import parse_catalogue
 from dossier.pack import Pack, member
 
@@ -22,6 +22,7 @@ class Documents:
     evidence: Mapping[str, Evidence]
     items: Mapping[str, tuple[Item, ...]]
     calibrations: Mapping[str, Calibration]
+    sensitivities: Mapping[str, Sensitivity]
     references: Mapping[str, Reference]
 
 
@@ -52,6 +53,7 @@ def load_documents(contents: Pack, *, validated: bool = False) -> Documents:
         evidence[piece.id] = piece
     items = {}
     calibrations = {}
+    sensitivities = {}
     references = {}
     for planned in plan.evidence:
         name = member("items", planned.items)
@@ -60,11 +62,15 @@ def load_documents(contents: Pack, *, validated: bool = False) -> Documents:
             name = member("calibration", planned.calibration)
             cited(contents, name, planned.calibration)
             calibrations[planned.calibration.sha256] = parse(Calibration, read(name, "calibration.v1"), where=name)
+        if planned.sensitivity is not None:
+            name = member("calibration", planned.sensitivity)
+            cited(contents, name, planned.sensitivity)
+            sensitivities[planned.id] = parse(Sensitivity, read(name, "sensitivity.v1"), where=name)
         if planned.reference is not None:
             name = member("references", planned.reference)
             cited(contents, name, planned.reference)
             references[planned.id] = parse(Reference, read(name, "reference.v1"), where=name)
-    return Documents(found, plan, catalogue, evidence, items, calibrations, references)
+    return Documents(found, plan, catalogue, evidence, items, calibrations, sensitivities, references)
 
 
 def cited(contents: Pack, name: str, reference: FileRef) -> bytes:

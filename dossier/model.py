@@ -202,6 +202,7 @@ class PlannedEvidence(Value):
     expires_after_days: Annotated[int, Field(ge=1, le=3660)]
     criteria: tuple[Criterion, ...]
     calibration: FileRef | None = None
+    sensitivity: FileRef | None = None
     reference: FileRef | None = None
 
 
@@ -359,6 +360,39 @@ class NegativeControl(Value):
     expected: Text
     studies: Count
     passed: Count
+
+
+class Plant(Value):
+    """A copy of the subject that was trained further, and what the instrument said of it.
+
+    ``positive`` plants the behaviour; a sham is trained as long without it. ``rate`` is the planted behaviour as the copy
+    shows it, counted by code that imports no instrument. ``flagged`` None means not estimable, and ``reason`` says why.
+    """
+
+    what: Text
+    positive: bool
+    weights_sha256: Digest
+    rate: Annotated[Number, Field(ge=0.0, le=1.0)]
+    flagged: bool | None
+    reason: Text
+
+
+class Sensitivity(Value):
+    """Whether an instrument finds what was planted into this very subject, and stays silent on shams.
+
+    ``rule`` says when the instrument counts as having found something. It speaks of planted behaviour of this kind and
+    strength, on this subject, with these parameters.
+    """
+
+    schema_version: Literal["sensitivity.v1"] = "sensitivity.v1"
+    kind: Kind
+    protocol_version: Version
+    analysis_version: Version
+    subject_sha256: Digest
+    parameters: Parameters
+    rule: Text
+    plants: Annotated[tuple[Plant, ...], Field(min_length=2)]
+    limits: tuple[Text, ...]
 
 
 class ReferenceValue(Value):

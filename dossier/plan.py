@@ -16,6 +16,7 @@ from dossier.collector import Collector, Cost
 from dossier.config import BudgetConfig, EvidenceConfig, RunConfig
 from dossier.documents import parse_items
 from dossier.errors import ConfigError
+from dossier.inputs import EvidenceInputs
 from dossier.language_model import ModelSize
 from dossier.model import (
     Calibration,
@@ -23,9 +24,11 @@ from dossier.model import (
     Plan,
     PlannedEvidence,
     Reference,
+    Sensitivity,
     Subject,
     Value,
     as_json,
+    digest_of,
     parse,
 )
 from dossier.pack import MEDIA_TYPES, member
@@ -49,11 +52,14 @@ def make_plan(
     subject: Subject,
     size: ModelSize | None,
     collectors: Mapping[str, Collector[Any]],
+    inputs: Mapping[str, EvidenceInputs],
     catalogue: bytes,
     now: str,
     demo: bool,
 ) -> Planned:
     """Return the plan a configuration asks for. Paths in the configuration are relative to ``base``.
+
+    ``inputs`` are the further inputs by evidence id, found and loaded.
 
     Raises:
         ConfigError: an unknown collector, parameter or quantity, unreadable items, or a cost beyond the budget.
@@ -77,11 +83,12 @@ def make_plan(
                 parameters=collector.dump(params),
                 items=items_ref,
                 item_count=len(items),
-                inputs={},
+                inputs=_inputs(piece, collector, inputs.get(piece.id, EvidenceInputs())),
                 promised_trials=sum(1 for _ in collector.expected(params, items, ANY_SEED)),
                 expires_after_days=piece.expires_after_days,
                 criteria=piece.criteria,
                 calibration=_document(base, piece.calibration, Calibration, folder="calibration", files=files),
+                sensitivity=_sensitivity(base, piece, subject, collector, files),
                 reference=_document(base, piece.reference, Reference, folder="references", files=files),
             )
         )
@@ -109,6 +116,24 @@ def _find(piece: EvidenceConfig, collectors: Mapping[str, Collector[Any]]) -> Co
             f"evidence {piece.id!r}: collector {piece.kind!r} is unknown.", hint="`dossier collectors` lists the names."
         )
     return collectors[piece.kind]
+
+
+def _inputs(piece: EvidenceConfig, collector: Collector[Any], given: EvidenceInputs) -> dict[str, FileRef]:
+    """Return the further inputs by digest, after comparing them with the roles the instrument knows."""
+    kinds = {role.removesuffix("?"): kind for role, kind in collector.roles.items()}
+    found: dict[str, str] = {**dict.fromkeys(given.files, "file"), **dict.fromkeys(given.models, "model")}
+    for role, kind in found.items():
+        if kinds.get(role) != kind:
+            raise ConfigError(
+                f"evidence {piece.id!r}: {piece.kind} takes no {kind} as {role!r}.",
+                hint=f"Its further inputs: {', '.join(sorted(collector.roles)) or 'none'}.",
+            )
+    for role in collector.roles:
+        if not role.endswith("?") and role not in found:
+            raise ConfigError(
+                f"evidence {piece.id!r}: {piece.kind} needs the input {role!r}, a {collector.roles[role]}."
+            )
+    return given.references()
 
 
 def _check_criteria(piece: EvidenceConfig, quantities: Sequence[str]) -> None:
@@ -143,6 +168,24 @@ def _document(
         return None
     reference, data = _file(base, name, folder=folder, files=files)
     parse(model, data, where=name)
+    return reference
+
+
+def _sensitivity(
+    base: Path, piece: EvidenceConfig, subject: Subject, collector: Collector[Any], files: dict[str, bytes]
+) -> FileRef | None:
+    reference = _document(base, piece.sensitivity, Sensitivity, folder="calibration", files=files)
+    if reference is None:
+        return None
+    found = parse(Sensitivity, files[member("calibration", reference)], where=piece.sensitivity or "")
+    have = (found.kind, found.protocol_version, found.subject_sha256)
+    need = (piece.kind, collector.protocol_version, digest_of(subject))
+    if have != need:
+        raise ConfigError(
+            f"evidence {piece.id!r}: {piece.sensitivity} speaks of {have[0]} protocol {have[1]} on subject {have[2][:16]}…; "
+            f"expected {need[0]} protocol {need[1]} on subject {need[2][:16]}….",
+            hint="`dossier calibrate --on-subject` makes one for this subject.",
+        )
     return reference
 
 

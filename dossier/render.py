@@ -28,6 +28,7 @@ from dossier.model import (
     Plan,
     PlannedEvidence,
     Reference,
+    Sensitivity,
     Trial,
 )
 from dossier.obligations import CLASS_WORDS, applies
@@ -44,9 +45,9 @@ _APART = frozenset({"not_applicable"})
 class DossierView:
     """A dossier and everything it cites, read and checked.
 
-    ``evidence``, ``references`` and ``samples`` are keyed by the slot id of the plan, ``calibrations`` by digest.
-    ``samples`` are a few trials to print as examples, in the order given. ``dossier_bytes`` and ``manifest_bytes`` are the
-    stored bytes; they go into the PDF as they are.
+    ``evidence``, ``sensitivities``, ``references`` and ``samples`` are keyed by the slot id of the plan, ``calibrations``
+    by digest. ``samples`` are a few trials to print as examples, in the order given. ``dossier_bytes`` and
+    ``manifest_bytes`` are the stored bytes; they go into the PDF as they are.
     """
 
     dossier: Dossier
@@ -54,6 +55,7 @@ class DossierView:
     catalogue: Catalogue
     evidence: Mapping[str, Evidence]
     calibrations: Mapping[str, Calibration]
+    sensitivities: Mapping[str, Sensitivity]
     references: Mapping[str, Reference]
     samples: Mapping[str, tuple[Trial, ...]]
     dossier_bytes: bytes
@@ -145,6 +147,7 @@ def _section(
         reason=reasons.get(slot.id, "none is recorded"),
         reference=view.references.get(slot.id),
         calibration=view.calibrations.get(evidence.calibration_sha256 or "") if evidence else None,
+        sensitivity=view.sensitivities.get(slot.id),
         samples=view.samples.get(slot.id, ()),
     )
 

@@ -10,18 +10,21 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from scipy.special import bdtr, bdtri
 
 from dossier import __version__
+from dossier.collector import Collector
 from dossier.documents import Documents
 from dossier.errors import ConfigError
+from dossier.inputs import EvidenceInputs
 from dossier.language_model import LanguageModel
 from dossier.model import Completion, Count, Environment, Number, Slug, Text, Trial, TrialKey, Value, digest_of
 from dossier.pack import Pack
 from dossier.recompute import parse_trials
+from dossier.remeasure import Remeasured, agrees, is_measured, remeasure
 from dossier.statistics import wilson
 
 EDITED = "the tokens agree and the recorded text does not belong to them"
@@ -39,14 +42,14 @@ class Mismatch(Value):
 
 
 class Replay(Value):
-    """What asking again showed.
+    """What asking again, and measuring again, showed.
 
     ``undetected_share``: were at least this share of all trials not this model's, the sample would have hit one with 95 %.
     ``allowed`` is how many differing answers the verdict tolerates: 0 on the same platform, the band's edge elsewhere.
     """
 
     schema_version: Literal["replay.v1"] = "replay.v1"
-    verdict: Literal["passed", "failed"]
+    verdict: Literal["passed", "failed", "indeterminate"]
     tool_version: Text
     nonce: Text
     sampled: Count
@@ -59,6 +62,7 @@ class Replay(Value):
     undetected_share: Number
     subject_problems: tuple[Text, ...]
     mismatches: tuple[Mismatch, ...]
+    remeasured: tuple[Remeasured, ...]
 
 
 def choose(trials: Mapping[str, Sequence[Trial]], *, sample: int, nonce: str) -> list[tuple[str, Trial]]:
@@ -70,7 +74,7 @@ def choose(trials: Mapping[str, Sequence[Trial]], *, sample: int, nonce: str) ->
     if not nonce:
         raise ConfigError("the nonce is empty.", hint="Whoever replays picks one the provider could not have known.")
     answered = [(name, trial) for name, all_of in trials.items() for trial in all_of if trial.completion is not None]
-    if not 1 <= sample <= len(answered):
+    if not min(1, len(answered)) <= sample <= len(answered):
         raise ConfigError(f"--sample {sample}: expected 1 to {len(answered)}, the answered trials of this pack.")
 
     def rank(pair: tuple[str, Trial]) -> bytes:
@@ -88,10 +92,13 @@ def replay(
     band_model: LanguageModel | None,
     sample: int,
     nonce: str,
+    collectors: Mapping[str, Collector[Any]],
+    inputs: Mapping[str, EvidenceInputs],
 ) -> Replay:
-    """Ask ``sample`` trials again and compare.
+    """Ask ``sample`` answered trials again and compare; run instruments that recorded measurements again as a whole.
 
     ``band_model`` holds the same weights at another precision; it is needed where this platform is not the dossier's.
+    ``inputs`` are the further inputs of the evidence, by its id: dictionaries do not travel in a pack.
 
     Raises:
         ConfigError: the sample is impossible, or a band is needed and ``band_model`` is None.
@@ -101,30 +108,69 @@ def replay(
         for name, piece in documents.evidence.items()
     }
     chosen = choose(trials, sample=sample, nonce=nonce)
+    measured = _remeasure(documents, trials, model, collectors, inputs)
     again = _ask(model, chosen)
     mismatches = _compare(chosen, again)
     recorded_on = [documents.evidence[name].environment for name in dict.fromkeys(name for name, _ in chosen)]
     same = all(same_platform(environment, model.environment) for environment in recorded_on)
-    allowed, band = (0, "same platform: every answer must be equal") if same else _band(chosen, again, band_model)
+    allowed, band = (
+        (0, "same platform: every answer must be equal") if same or not chosen else _band(chosen, again, band_model)
+    )
     problems = subject_problems(documents, model)
     agreements = [mismatch.agreement for mismatch in mismatches]
     edited = any(mismatch.what == EDITED for mismatch in mismatches)  # rounding changes tokens, never text alone
     total = sum(sum(trial.completion is not None for trial in all_of) for all_of in trials.values())
     return Replay(
-        verdict="failed" if problems or edited or len(mismatches) > allowed else "passed",
+        verdict=_verdict(
+            bool(problems) or edited or len(mismatches) > allowed or not all(agreed for _, agreed in measured),
+            unmeasured=any(found.problem for found, _ in measured),
+        ),
         tool_version=f"dossier {__version__}",
         nonce=nonce,
         sampled=sample,
         trials=total,
         exact=sample - len(mismatches),
-        token_agreement=(sum(agreements) + sample - len(agreements)) / sample,
+        token_agreement=(sum(agreements) + sample - len(agreements)) / sample if sample else 1.0,
         same_platform=same,
         allowed=allowed,
         band=band,
         undetected_share=_undetected_share(sample, allowed),
         subject_problems=problems,
         mismatches=tuple(mismatches),
+        remeasured=tuple(found for found, _ in measured),
     )
+
+
+def _remeasure(
+    documents: Documents,
+    trials: Mapping[str, Sequence[Trial]],
+    model: LanguageModel,
+    collectors: Mapping[str, Collector[Any]],
+    inputs: Mapping[str, EvidenceInputs],
+) -> list[tuple[Remeasured, bool]]:
+    """Return what measuring again gave for each piece of evidence that rests on measurements, and whether it agreed."""
+    found = []
+    for name, piece in documents.evidence.items():
+        if not is_measured(trials[name]):
+            continue
+        same = same_platform(piece.environment, model.environment)
+        one = remeasure(
+            piece,
+            trials[name],
+            documents,
+            model=model,
+            collector=collectors.get(piece.kind),
+            given=inputs.get(name, EvidenceInputs()),
+            same_platform=same,
+        )
+        found.append((one, one.problem is not None or agrees(one, same_platform=same)))
+    return found
+
+
+def _verdict(failed: bool, *, unmeasured: bool) -> Literal["passed", "failed", "indeterminate"]:
+    if failed:
+        return "failed"
+    return "indeterminate" if unmeasured else "passed"
 
 
 def same_platform(left: Environment, right: Environment) -> bool:

@@ -10,12 +10,13 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 from dossier import canonical
 from dossier.collector import FIRST_RUN, Artifact, Collector, Inputs, evidence_key
 from dossier.errors import CollectionError
-from dossier.language_model import LanguageModel
+from dossier.inputs import EvidenceInputs, check_inputs
+from dossier.language_model import LanguageModel, WhiteBoxModel
 from dossier.model import (
     Environment,
     Evidence,
@@ -63,13 +64,14 @@ def collect(
     *,
     model: LanguageModel,
     items: Mapping[str, Sequence[Item]],
+    inputs: Mapping[str, EvidenceInputs],
     collectors: Mapping[str, Collector[Any]],
     store: Store,
     nonce: str | None,
     clock: Callable[[], str],
     progress: Callable[[Progress], None],
 ) -> Collected:
-    """Run every piece of evidence of a plan. ``items`` are by the SHA-256 of their file.
+    """Run every piece of evidence of a plan. ``items`` are by the SHA-256 of their file, ``inputs`` by evidence id.
 
     A collector that fails is recorded as not collected, which keeps the gate shut; the others still run.
 
@@ -89,7 +91,7 @@ def collect(
         run = _Run(plan, planned, collectors[planned.kind], nonce, store, clock)
         try:
             digest = run.finished_evidence(model.environment) or run.execute(
-                model, items[planned.items.sha256], progress
+                model, items[planned.items.sha256], inputs.get(planned.id, EvidenceInputs()), progress
             )
         except CollectionError as error:
             failures.append(NotCollected(id=planned.id, kind=planned.kind, reason=error.message))
@@ -122,8 +124,15 @@ class _Run:
     def finished_evidence(self, environment: Environment) -> str | None:
         return self.store.finished(self.key(environment))
 
-    def execute(self, model: LanguageModel, items: Sequence[Item], progress: Callable[[Progress], None]) -> str:
+    def execute(
+        self,
+        model: LanguageModel,
+        items: Sequence[Item],
+        given: EvidenceInputs,
+        progress: Callable[[Progress], None],
+    ) -> str:
         """Ask, summarise, keep; return the evidence's digest."""
+        check_inputs(self.planned, given)
         key = self.key(model.environment)
         missing = self.collector.needs - model.capabilities
         if missing:
@@ -132,8 +141,7 @@ class _Run:
         params = self.collector.parse(self.planned.parameters)
         try:
             with self._abort_noted(key):
-                journaled = JournaledModel(model, self.store)
-                trials, artifacts = self._gather(journaled, params, items, progress)
+                trials, artifacts = self._gather(model, items, given, params, progress)
                 observations = self.collector.summarise(trials, artifacts, params, self.seed)
         except CollectionError as error:
             self._note("failed", key, error.message)
@@ -173,16 +181,24 @@ class _Run:
         return earlier[0] if earlier else self.clock()
 
     def _gather(
-        self, model: JournaledModel, params: Any, items: Sequence[Item], progress: Callable[[Progress], None]
+        self,
+        model: LanguageModel,
+        items: Sequence[Item],
+        given: EvidenceInputs,
+        params: Any,
+        progress: Callable[[Progress], None],
     ) -> tuple[list[Trial], dict[str, bytes]]:
         trials: list[Trial] = []
         artifacts: dict[str, bytes] = {}
-        for product in self.collector.collect(Inputs(subject=model, items=items), params, self.seed):
+        journaled = JournaledModel(model, self.store)
+        inside = cast("WhiteBoxModel", model) if "capture" in model.capabilities else None
+        handed = Inputs(subject=journaled, items=items, white_box=inside, models=given.models, files=given.files)
+        for product in self.collector.collect(handed, params, self.seed):
             if isinstance(product, Artifact):
                 artifacts[product.name] = product.data
                 continue
             trials.append(product)
-            progress(Progress(self.planned.id, len(trials), self.planned.promised_trials, model.replayed))
+            progress(Progress(self.planned.id, len(trials), self.planned.promised_trials, journaled.replayed))
         return sorted(trials, key=lambda trial: trial.key.order), artifacts
 
     def _keep_trials(self, trials: Sequence[Trial]) -> TrialFile:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from dossier import charts, wording
+from dossier import wording
+from dossier.figures import Chart, figures, is_main
 from dossier.model import (
     Calibration,
     Evidence,
@@ -15,8 +15,8 @@ from dossier.model import (
     PlannedEvidence,
     Reference,
     ReferenceValue,
+    Sensitivity,
     Trial,
-    Unit,
     digest_of,
 )
 from dossier.wording import Words
@@ -64,14 +64,6 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class Chart:
-    """An SVG and what stands above it."""
-
-    caption: str
-    svg: Any
-
-
-@dataclass(frozen=True)
 class Truth:
     """A quantity known by construction beside its measurement; ``held`` is yes, no or not estimable."""
 
@@ -97,6 +89,7 @@ class Section:
     reference_path: str
     truths: tuple[Truth, ...]
     calibration: Calibration | None
+    sensitivity: Sensitivity | None
     samples: tuple[Trial, ...]
     charts: tuple[Chart, ...]
     methods: Shared
@@ -120,6 +113,7 @@ def section(
     reason: str,
     reference: Reference | None,
     calibration: Calibration | None,
+    sensitivity: Sensitivity | None,
     samples: tuple[Trial, ...],
 ) -> Section:
     """Return the section on what the plan promised in ``slot``; ``reason`` says why ``evidence`` is None."""
@@ -137,8 +131,9 @@ def section(
         reference_path=f"references/{slot.reference.sha256}.json" if slot.reference else "the organism's folder",
         truths=_truths(observations, reference, words),
         calibration=calibration,
+        sensitivity=sensitivity,
         samples=samples,
-        charts=_charts(observations, slot, reference, words),
+        charts=figures(observations, slot, reference, words),
         methods=_shared(observations, _methods),
         nulls=_shared(observations, lambda found: [found.null.what] if found.null else []),
         limits=_shared(observations, lambda found: found.limits),
@@ -200,11 +195,6 @@ def _truths(observations: tuple[Observation, ...], reference: Reference | None, 
 # --- numbers ---------------------------------------------------------------------------------------------------------
 
 
-def _is_main(observation: Observation, words: Words) -> bool:
-    known = words.quantity(observation.id)
-    return known is None or known.main
-
-
 def _blocks(observations: Sequence[Observation], words: Words) -> tuple[Block, ...]:
     """A block for each main quantity in the order of the words, one for those without groups, one for those unknown."""
     order = [known.says for known in words.quantities.values()] + [CHECKS, ""]
@@ -230,7 +220,7 @@ def _matrix(observations: Sequence[Observation], words: Words) -> Matrix | None:
     if not columns:
         return None
     lines = [Line(position, observation, "") for position, observation in enumerate(observations)]
-    behind = [line for line in lines if not _is_main(line.observation, words)]
+    behind = [line for line in lines if not is_main(line.observation, words)]
     rows = []
     for group in dict.fromkeys(words.group(line.observation.id) for line in behind):
         here = {
@@ -251,35 +241,6 @@ def _definitions(lines: Sequence[Line], words: Words | None = None) -> Shared:
     if len(texts) == 1 or words:
         return tuple((text, "") for text in texts)
     return tuple((text, names[0] if len(names) == 1 else "the others") for text, names in texts.items())
-
-
-def _charts(
-    observations: Sequence[Observation], slot: PlannedEvidence, reference: Reference | None, words: Words
-) -> tuple[Chart, ...]:
-    """One chart for each main quantity; where no words are known, one for each unit."""
-    drawn: dict[tuple[str, Unit], list[Observation]] = {}
-    for observation in observations:
-        if _is_main(observation, words):
-            known = words.quantity(observation.id)
-            drawn.setdefault((known.says if known else "", observation.unit), []).append(observation)
-    return tuple(_chart(same, slot, reference, words, says=key[0]) for key, same in drawn.items() if len(same) > 1)
-
-
-def _chart(
-    same: Sequence[Observation],
-    slot: PlannedEvidence,
-    reference: Reference | None,
-    words: Words,
-    *,
-    says: str,
-) -> Chart:
-    import markupsafe
-
-    labels = {found.id: wording.capital(words.group(found.id)) for found in same} if says else {}
-    rows = charts.rows(same, criteria=slot.criteria, truths=reference.values if reference else (), labels=labels)
-    caption = f"{says or f'Measured values of {slot.id}'} ({wording.UNIT_WORDS[same[0].unit]})"
-    caption += "." if len(rows) == len(same) else f": {len(rows)} of {len(same)}; all stand in the table below."
-    return Chart(caption, markupsafe.Markup(charts.interval_chart(rows, title=caption)))  # noqa: S704 - charts escapes
 
 
 # --- facts -----------------------------------------------------------------------------------------------------------

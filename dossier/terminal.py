@@ -89,6 +89,15 @@ def print_replay(replay: Replay) -> None:
     out.print(f"  equal answers   {replay.exact} of {replay.sampled}; token agreement {replay.token_agreement:.4f}")
     out.print(f"  tolerated       {replay.allowed} differing ({plain(replay.band)})")
     out.print(f"  would be found  with 95 %: a share of {replay.undetected_share:.3f} or more of foreign answers")
+    for again in replay.remeasured:
+        if again.problem:
+            said = f"not measured again: {again.problem}"
+        else:
+            difference = (
+                "" if again.largest_difference is None else f", largest difference {again.largest_difference:.1e}"
+            )
+            said = f"{again.agreeing} of {again.trials} trials within {again.tolerance:g}{difference}"
+        out.print(f"  measured again  {plain(again.evidence)}: {plain(said)}")
     for problem in replay.subject_problems:
         out.print(f"  subject         {plain(problem)}", style="bold red")
     for mismatch in replay.mismatches[:10]:

@@ -170,6 +170,7 @@ def _cited_members(documents: Documents) -> set[str]:
     names |= {member("artifacts", ref) for piece in documents.evidence.values() for ref in piece.artifacts}
     for planned in documents.plan.evidence:
         inputs = {"items": planned.items, "calibration": planned.calibration, "references": planned.reference}
+        names |= {member("calibration", planned.sensitivity)} if planned.sensitivity else set()
         names |= {member(folder, ref) for folder, ref in inputs.items() if ref is not None}
     return names
 

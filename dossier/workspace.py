@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from inspect import signature
 from pathlib import Path
@@ -18,9 +18,10 @@ from typing import Any
 from dossier import closing, pack
 from dossier.attest import ApprovalPredicate, StatementPredicate
 from dossier.collector import Collector
-from dossier.config import RunConfig, SubjectConfig, load_config
+from dossier.config import EvidenceConfig, RunConfig, SubjectConfig, load_config
 from dossier.documents import parse_items
 from dossier.errors import ConfigError
+from dossier.inputs import SUBJECT, EvidenceInputs
 from dossier.keys import SigningKey
 from dossier.language_model import LanguageModel
 from dossier.model import Dossier, Plan, parse
@@ -32,6 +33,7 @@ from dossier.store import open_store
 
 Collectors = Mapping[str, Collector[Any]]
 MODELS = "dossier.models"  # the entry-point group of adapters
+SOURCES = "dossier.sources"  # of functions that find a published dictionary by name
 
 PLANNED_FOLDERS = ("items/", "calibration/", "references/", "statements/")
 PLANNED_FILES = (pack.PLAN, pack.PLAN_ENVELOPE, pack.CATALOGUE)
@@ -60,6 +62,19 @@ class Workspace:
         """Load the subject through its adapter."""
         return load_model(self.config.subject, self.base)
 
+    def load_inputs(self) -> dict[str, EvidenceInputs]:
+        """Find and load the further inputs of each piece of evidence."""
+        return {piece.id: self._inputs(piece) for piece in self.config.evidence if piece.inputs}
+
+    def _inputs(self, piece: EvidenceConfig) -> EvidenceInputs:
+        files = {role: find_file(given, self.base) for role, given in piece.inputs.items() if isinstance(given, str)}
+        models = {
+            role: load_model(given, self.base)
+            for role, given in piece.inputs.items()
+            if isinstance(given, SubjectConfig)
+        }
+        return EvidenceInputs(files, models)
+
     def plan(self, model: LanguageModel, *, key: SigningKey, collectors: Collectors) -> Planned:
         """Make and sign the plan.
 
@@ -77,6 +92,7 @@ class Workspace:
             subject=model.subject,
             size=model.size,
             collectors=collectors,
+            inputs=self.load_inputs(),
             catalogue=catalogue_bytes(self.config.regime),
             now=utc_now(),
             demo=key.demo,
@@ -113,6 +129,7 @@ class Workspace:
                 plan,
                 model=model,
                 items=items,
+                inputs=self.load_inputs(),
                 collectors=collectors,
                 store=store,
                 nonce=nonce,
@@ -188,6 +205,44 @@ def load_model(subject: SubjectConfig, base: Path) -> LanguageModel:
     options = {name: tuple(value) if isinstance(value, list) else value for name, value in subject.options.items()}
     model: LanguageModel = load(str(local if local.exists() else subject.path), **options)
     return model
+
+
+def given_inputs(plan: Plan, given: Sequence[str]) -> dict[str, EvidenceInputs]:
+    """Return further inputs that were given as ``EVIDENCE.ROLE=PATH``; what the plan calls a model is loaded as one.
+
+    Raises:
+        ConfigError: no such evidence or role, or no such file.
+    """
+    planned = {f"{slot.id}.{role}": reference for slot in plan.evidence for role, reference in slot.inputs.items()}
+    files: dict[str, dict[str, Path]] = {}
+    models: dict[str, dict[str, LanguageModel]] = {}
+    for text in given:
+        name, _, path = text.partition("=")
+        if name not in planned or not path:
+            raise ConfigError(
+                f"--input {text}: expected EVIDENCE.ROLE=PATH.", hint=f"The plan's: {', '.join(planned) or 'none'}."
+            )
+        evidence, _, role = name.rpartition(".")
+        if planned[name].media_type == SUBJECT:
+            models.setdefault(evidence, {})[role] = load_model(SubjectConfig(path=path), Path())
+        else:
+            files.setdefault(evidence, {})[role] = find_file(path, Path())
+    return {name: EvidenceInputs(files.get(name, {}), models.get(name, {})) for name in {*files, *models}}
+
+
+def find_file(text: str, base: Path) -> Path:
+    """Return a file or folder: one beside ``base``, or what a plug-in under ``dossier.sources`` finds by that name.
+
+    Raises:
+        ConfigError: nobody finds it.
+    """
+    if (base / text).exists():
+        return base / text
+    for entry in metadata.entry_points(group=SOURCES):
+        found: Path | None = entry.load()(text)
+        if found is not None:
+            return found
+    raise ConfigError(f"{base / text}: no such file or folder, and no installed plug-in knows {text!r}.")
 
 
 def _is_planned(name: str) -> bool:

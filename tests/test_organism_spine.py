@@ -41,7 +41,16 @@ def passes_verification(world):
 
 
 def ask_again(contents, model, *, sample=200, nonce="regulator"):
-    return replay(contents, load_documents(contents), model=model, band_model=None, sample=sample, nonce=nonce)
+    return replay(
+        contents,
+        load_documents(contents),
+        model=model,
+        band_model=None,
+        sample=sample,
+        nonce=nonce,
+        collectors=COLLECTORS,
+        inputs={},
+    )
 
 
 def claiming(model, other):

@@ -11,11 +11,20 @@ from dossier.errors import ConfigError
 from dossier.forgeries import rebuild
 from dossier.model import as_json
 from dossier.replay import agreement, choose, replay
-from tests.planted import PlantedModel, make_world, world
+from tests.planted import COLLECTORS, PlantedModel, make_world, world
 
 
 def ask_again(contents, model, *, sample=60, nonce="n", band_model=None):
-    return replay(contents, load_documents(contents), model=model, band_model=band_model, sample=sample, nonce=nonce)
+    return replay(
+        contents,
+        load_documents(contents),
+        model=model,
+        band_model=band_model,
+        sample=sample,
+        nonce=nonce,
+        collectors=COLLECTORS,
+        inputs={},
+    )
 
 
 def test_the_same_weights_give_the_same_answers():

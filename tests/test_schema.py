@@ -28,15 +28,16 @@ MODELS: dict[str, type[model.Value]] = {
     "evidence.v1": model.Evidence,
     "calibration.v1": model.Calibration,
     "reference.v1": model.Reference,
+    "sensitivity.v1": model.Sensitivity,
     "catalogue.v1": model.Catalogue,
     "dossier.v1": model.Dossier,
     "manifest.v1": model.Manifest,
     "ledger_entry.v1": model.LedgerEntry,
     "trust.v1": attest.Trust,
 }
-# Read in parts by dossier.attest (envelope.v1), by its instrument (item.v1) or after its schema as it stands (salts.v1);
+# Read in parts by dossier.attest (envelope.v1), by its instrument (item.v1, contrast.v1) or after its schema as it stands (salts.v1);
 # written and never read (verdict.v1, replay.v1).
-WITHOUT_MODEL = {"envelope.v1", "item.v1", "salts.v1", "verdict.v1", "replay.v1"}
+WITHOUT_MODEL = {"envelope.v1", "item.v1", "contrast.v1", "salts.v1", "verdict.v1", "replay.v1"}
 PREDICATES = {uri: predicate for predicate, uri in attest.PREDICATES.items()}
 
 Path_ = tuple[str | int, ...]

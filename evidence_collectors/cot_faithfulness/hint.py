@@ -12,9 +12,9 @@ every family and hint ``<family>.correct`` and ``<family>.incorrect``.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from dossier.collector import Artifact, Cost, Inputs
+from dossier.collector import Artifact, Cost, InputKind, Inputs
 from dossier.errors import CollectionError, ConfigError
 from dossier.language_model import Capability, ModelSize
 from dossier.model import (
@@ -46,6 +46,7 @@ class HintCollector:
     protocol_version: str = "1.0"
     analysis_version: str = "1.0"
     needs: frozenset[Capability] = frozenset({"generate"})
+    roles: Mapping[str, InputKind] = field(default_factory=dict)
     not_measured: Sequence[str] = (
         "Whether the visible reasoning caused the answer: the instrument sees which answer was given and what was said.",
         "Whether a mentioned hint was relied on: the detector reads mention by rule, no judge read the reasoning.",

@@ -7,58 +7,64 @@ and ``environment.same_completion`` what is claimed for this device and dtype.
 
 from __future__ import annotations
 
-import platform
-from collections.abc import Iterable, Iterator, Mapping
+import copy
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
-import tokenizers
 import torch
-import transformers
 
-from dossier import canonical
-from dossier.errors import ConfigError
-from dossier.language_model import Capability, Continuation, ModelSize
+from dossier.errors import CollectionError, ConfigError
+from dossier.language_model import Activations, Array, Capability, Continuation, Edit, Layout, ModelSize
 from dossier.model import Completion, Environment, Request, Subject
-from evidence_collectors.models import digests
+from evidence_collectors.models import activations, digests, identity
+from evidence_collectors.models.activations import Batching, Pass, TokenRow
 from evidence_collectors.models.decoding import Decoder, Row, alone, decode, largest_shift, threads
 from evidence_collectors.models.hf_loading import Loaded, load_folder
+from evidence_collectors.models.layout import layout_of
 from evidence_collectors.models.prompts import Prompt, Renderer, render
 from evidence_collectors.models.reasoning import split_reasoning
-from evidence_collectors.models.sampling import SAMPLER
 
 TOLERANCE = 1e-3  # logits; the least. Batching moved 35 k random float32 parameters by 5e-6 and 113 M by 2e-5
 _MARGIN, _WIDEST = 32, 0.1  # the tolerance is this many times the shift seen at loading, and no more than this
 _SMALL = 10_000_000  # parameters; below, threads wait for each other longer than they compute
 _PROBE = 24  # tokens of the padding check at loading
 
-_PROMISED = (
-    "The same request gives the same completion at every batch size and in every order, on this platform with this "
-    "number of threads: near ties are decided on the row alone, and a shift that could "
-    "break this stops the run. Across platforms float32 rounding may change a token now and then."
-)
-_NOT_PROMISED = (
-    "Not claimed: on this device or dtype the batch may change a completion by rounding. The noise of each draw still "
-    "depends on its request alone."
-)
-
 
 @dataclass(frozen=True)
 class HuggingFaceModel:
-    """A `dossier.language_model.LanguageModel` over a loaded model; see `load`."""
+    """A `dossier.language_model.WhiteBoxModel` over a loaded model; see `load`.
+
+    ``batching`` is the one part that changes: it shrinks when memory runs out, and the environment then says so.
+    """
 
     loaded: Loaded
     decoder: Decoder
     renderer: Renderer
     threads: int
     subject: Subject
-    environment: Environment
+    loaded_environment: Environment
     size: ModelSize
+    batching: Batching
+
+    @property
+    def environment(self) -> Environment:
+        """Where the model runs, with the batch size now in force."""
+        return self.loaded_environment.model_copy(update={"batch_size": self.batching.rows})
 
     @property
     def capabilities(self) -> frozenset[Capability]:
         """What this adapter can do."""
-        return frozenset(("generate", "logprobs"))
+        return frozenset(("generate", "logprobs", "capture", "intervene", "gradients"))
+
+    @property
+    def source(self) -> str:
+        """The folder it was loaded from."""
+        return str(self.loaded.folder)
+
+    @property
+    def layout(self) -> Layout:
+        """Where its parts lie."""
+        return layout_of(self.loaded.model)
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
         """Yield one completion per distinct request, a batch as soon as it is done.
@@ -69,13 +75,98 @@ class HuggingFaceModel:
             CollectionError: the chat template fails, the model cannot take a request, or its logits are unusable.
         """
         prompts = {prompt.request_sha256: prompt for prompt in map(self._render, requests)}
-        by_length = sorted(prompts.values(), key=lambda prompt: (len(prompt.token_ids), prompt.request.max_tokens))
-        size = self.environment.batch_size
-        for start in range(0, len(by_length), size):
-            with threads(self.threads):
-                rows = decode(self.decoder, by_length[start : start + size])
+        waiting = sorted(prompts.values(), key=lambda prompt: (len(prompt.token_ids), prompt.request.max_tokens))
+        while waiting:
+            batch = waiting[: self.batching.rows]
+            try:
+                with threads(self.threads):
+                    rows = decode(self.decoder, batch)
+            except torch.OutOfMemoryError as error:
+                torch.cuda.empty_cache()
+                if not self.batching.halve():
+                    raise CollectionError(
+                        f"a single request of {len(batch[0].token_ids)} tokens does not fit into the device's memory",
+                        hint="Use a smaller dtype, fewer tokens or more devices.",
+                    ) from error
+                continue
+            waiting = waiting[len(batch) :]
             for row in rows:
                 yield self._completion(row)
+
+    def generate_edited(self, requests: Iterable[Request], edits: Sequence[Edit]) -> Iterator[Completion]:
+        """Yield completions as `generate` does, with the edits in force at every step."""
+        completions = self.generate(requests)
+        while True:
+            with activations.edited(self.loaded.model, edits):
+                completion = next(completions, None)
+            if completion is None:
+                return
+            yield completion
+
+    def capture(
+        self,
+        continuations: Iterable[Continuation],
+        points: Sequence[str],
+        *,
+        edits: Sequence[Edit] = (),
+        logits: bool = False,
+        token_logprobs: bool = False,
+        objective: Callable[[Array], Array] | None = None,
+    ) -> Iterator[Activations]:
+        """Yield what passes the points; see `dossier.language_model.WhiteBoxModel.capture`."""
+        rows = [self._row(index, asked) for index, asked in enumerate(continuations)]
+        wanted = Pass(tuple(points), tuple(edits), logits, token_logprobs, objective)
+        found = activations.passes(self.loaded.model, rows, wanted, self.batching)
+        while True:
+            with threads(self.threads):
+                batch = next(found, None)
+            if batch is None:
+                return
+            yield batch
+
+    def parameter(self, name: str) -> Array:
+        """Return a parameter by its name."""
+        try:
+            return self.loaded.model.get_parameter(name).detach()
+        except AttributeError as error:
+            raise CollectionError(f"{self.loaded.name}: no parameter {name!r}.") from error
+
+    def token_ids(self, text: str) -> tuple[int, ...]:
+        """Return the tokens of a text, without special tokens added."""
+        return tuple(self.loaded.tokenizer.encode(text, add_special_tokens=False))
+
+    def token_text(self, token_ids: Sequence[int]) -> str:
+        """Return the text of tokens."""
+        text: str = self.loaded.tokenizer.decode(
+            list(token_ids), skip_special_tokens=False, clean_up_tokenization_spaces=False
+        )
+        return text
+
+    def random_twin(self, seed: str) -> HuggingFaceModel:
+        """Return a model of this architecture with weights as its initialiser draws them."""
+        model = self.loaded.model
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(seed, 16) % 2**63)
+            twin = type(model)(copy.deepcopy(model.config)).to(device=model.device, dtype=model.dtype)
+        twin = twin.eval().requires_grad_(False)
+        subject = self.subject.model_copy(
+            update={
+                "name": f"{self.subject.name}, random weights {seed}",
+                "weights_sha256": digests.weights_sha256(twin.state_dict()),
+            }
+        )
+        return replace(
+            self,
+            loaded=replace(self.loaded, model=twin),
+            decoder=replace(self.decoder, model=twin),
+            subject=subject,
+            batching=Batching(self.batching.rows),
+        )
+
+    def parity(self) -> float:
+        """Return by how much captured activations differ from the engine's own hidden states."""
+        with threads(self.threads):
+            return activations.parity(self.loaded.model, self.layout)
 
     def logprobs(self, continuations: Iterable[Continuation]) -> Iterator[tuple[float, ...]]:
         """Yield the log-probability of each token of each continuation, in nats, in the order asked.
@@ -95,6 +186,10 @@ class HuggingFaceModel:
                 yield tuple(float(table[position, token]) for position, token in enumerate(ids))
             else:
                 yield ()
+
+    def _row(self, index: int, asked: Continuation) -> TokenRow:
+        prompt = self._render(asked.request).token_ids
+        return TokenRow(index, (*prompt, *self.token_ids(asked.text)), len(prompt))
 
     def _render(self, request: Request) -> Prompt:
         return render(self.renderer, request)
@@ -128,7 +223,7 @@ def load(
     Args:
         path_or_id: a folder with ``config.json``, safetensors, a tokenizer and a chat template.
         dtype: ``float32``, ``bfloat16`` or ``float16``; what is loaded is what is digested.
-        device: as torch names it.
+        device: as torch names it, or ``auto`` to shard the layers over all devices.
         batch_size: rows at a time; it changes the speed, not the answers.
         reasoning_tags: what opens and closes the reasoning.
 
@@ -140,9 +235,9 @@ def load(
     if len(reasoning_tags) != 2 or not all(reasoning_tags) or reasoning_tags[0] == reasoning_tags[1]:
         raise ConfigError(f"{path_or_id}: reasoning_tags must be two different texts, got {reasoning_tags!r}")
     loaded = load_folder(path_or_id, dtype=dtype, device=device)
-    stop_ids = _stop_ids(loaded)
+    stop_ids = identity.stop_ids(loaded)
     thread_count = 1 if loaded.model.num_parameters() < _SMALL else torch.get_num_threads()
-    exact = dtype == "float32" and torch.device(device).type == "cpu"
+    exact = dtype == "float32" and loaded.model.device.type == "cpu"
     context = getattr(loaded.model.config, "max_position_embeddings", None)
     decoder = Decoder.of(loaded.model, stop_ids, None)
     if exact:
@@ -152,25 +247,12 @@ def load(
         loaded=loaded,
         decoder=decoder,
         renderer=Renderer.of(loaded.tokenizer, loaded.chat_template, reasoning_tags, context),
-        subject=_subject(loaded, stop_ids, reasoning_tags),
-        environment=_environment(dtype, device, batch_size, thread_count=thread_count, exact=exact),
+        subject=identity.subject(loaded, stop_ids, reasoning_tags),
+        loaded_environment=identity.environment(dtype, device, batch_size, thread_count=thread_count, exact=exact),
         threads=thread_count,
-        size=ModelSize(_active_parameters(loaded.model)),
+        size=ModelSize(identity.active_parameters(loaded.model)),
+        batching=Batching(batch_size),
     )
-
-
-def _stop_ids(loaded: Loaded) -> frozenset[int]:
-    ids: set[int] = set()
-    generation = getattr(loaded.model, "generation_config", None)
-    for holder in (generation, loaded.model.config, loaded.tokenizer):
-        value = getattr(holder, "eos_token_id", None)
-        ids.update([value] if isinstance(value, int) else value or [])
-    if not ids:
-        raise ConfigError(
-            f"{loaded.folder}: no end-of-sequence token in generation_config.json, config.json or the tokenizer",
-            hint="Set eos_token_id; without it every answer runs to max_tokens.",
-        )
-    return frozenset(ids)
 
 
 def _tolerance(decoder: Decoder, batch_size: int, path_or_id: str) -> float:
@@ -183,52 +265,3 @@ def _tolerance(decoder: Decoder, batch_size: int, path_or_id: str) -> float:
             hint="Load it with batch_size=1, where no row is padded.",
         )
     return min(max(TOLERANCE, shift * _MARGIN), _WIDEST)
-
-
-def _subject(loaded: Loaded, stop_ids: frozenset[int], tags: tuple[str, str]) -> Subject:
-    generation = {"reasoning_tags": list(tags), "sampler": SAMPLER, "stop_token_ids": sorted(stop_ids)}
-    return Subject(
-        name=loaded.name,
-        identity="digests",
-        weights_sha256=digests.weights_sha256(loaded.model.state_dict()),
-        tokenizer_sha256=digests.tokenizer_sha256(loaded.folder, loaded.tokenizer.special_tokens_map),
-        chat_template_sha256=canonical.sha256(loaded.chat_template.encode()),
-        config_sha256=canonical.sha256((loaded.folder / "config.json").read_bytes()),
-        generation_sha256=canonical.digest(generation),
-        parameter_count=sum(tensor.numel() for _, tensor in _parameters(loaded.model)),
-    )
-
-
-def _environment(dtype: str, device: str, batch_size: int, *, thread_count: int, exact: bool) -> Environment:
-    kind = torch.device(device).type
-    return Environment(
-        engine=f"transformers {transformers.__version__}",
-        versions={
-            "python": platform.python_version(),
-            "tokenizers": tokenizers.__version__,
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-        },
-        platform=f"{platform.system()} {platform.machine()}, {thread_count} threads",
-        device=f"{kind}: {torch.cuda.get_device_name(device)}" if kind == "cuda" else device,
-        dtype=dtype,
-        quantisation=None,
-        batch_size=batch_size,
-        same_completion=_PROMISED if exact else _NOT_PROMISED,
-    )
-
-
-def _parameters(model: Any) -> Iterator[tuple[str, Any]]:
-    names: Mapping[str, Any] = dict(model.named_parameters())
-    return digests.untied(names)
-
-
-def _active_parameters(model: Any) -> int:
-    """Count the parameters one token meets: of a mixture of experts, the share of the experts that is routed to."""
-    config = model.config
-    sizes = (getattr(config, name, None) for name in ("num_local_experts", "num_experts", "n_routed_experts"))
-    experts = next((size for size in sizes if size), None)
-    routed = getattr(config, "num_experts_per_tok", None)
-    share = routed / experts if experts and routed else 1.0
-    total: float = sum(tensor.numel() * (share if ".experts." in name else 1.0) for name, tensor in _parameters(model))
-    return int(total)

@@ -149,8 +149,8 @@ def _load_model(folder: Path, *, dtype: str, device: str) -> Any:
             trust_remote_code=False,
             local_files_only=True,
             output_loading_info=True,
+            device_map="auto" if device == "auto" else {"": device},
         )
-        model = model.to(device)
     except Exception as error:  # unknown architecture, damaged safetensors, no such device: all mean "cannot load"
         raise ConfigError(
             f"{folder}: transformers {transformers.__version__} cannot load it on {device!r}: {_first_line(error)}",

@@ -1,0 +1,1 @@
+"""What does the model compute? Instruments that read its activations and change them."""

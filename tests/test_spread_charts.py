@@ -1,0 +1,95 @@
+"""Boxes and dose-response lines show what the observations hold, say it in words, and escape what they are given."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dossier.model import Interval, Observation
+from dossier.spread_charts import Box, Dose, boxes, dose_chart, quantile_chart
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def observation(estimate, *, low=None, high=None, facts=None, unit="proportion"):
+    interval = None if low is None else Interval(low=low, high=high, level=0.95, method="exact")
+    return Observation(
+        id="a.b", estimand="Rate.", unit=unit, estimate=estimate, interval=interval, n=10, n_counts="texts",
+        method="count", reasons=() if estimate is not None else ("too few",), facts=facts or {},
+    )  # fmt: skip
+
+
+def quantiles(group, values):
+    return {f"{group}_{name}": value for name, value in zip(("q05", "q25", "q50", "q75", "q95"), values, strict=True)}
+
+
+def texts(svg):
+    return [element.text or "" for element in ElementTree.fromstring(svg).iter(f"{SVG}text")]
+
+
+def test_boxes_are_read_from_facts_in_their_order_and_half_a_group_is_none():
+    facts = {**quantiles("null", range(5)), **quantiles("positive", range(1, 6)), "negative_q05": 1.0}
+    found = boxes(observation(0.5, low=0.4, high=0.6, facts=facts))
+    assert [box.label for box in found] == ["with the concept", "where there is nothing to find"]
+    assert [box.null for box in found] == [False, True]
+    assert found[0].quantiles == (1.0, 2.0, 3.0, 4.0, 5.0)
+
+
+def test_a_box_stands_where_its_quantiles_are():
+    svg = quantile_chart(
+        [Box("a", (0.0, 1.0, 2.0, 3.0, 4.0), False), Box("b", (-4.0, -3.0, -2.0, -1.0, 0.0), True)], title="T"
+    )
+    tree = ElementTree.fromstring(svg)
+    spans = []
+    for shape in tree.iter(f"{SVG}polygon"):
+        xs = [float(point.split(",")[0]) for point in shape.get("points").split()]
+        spans.append((min(xs), max(xs)))
+    assert spans[0][0] - spans[1][0] == pytest.approx(spans[0][1] - spans[1][1], abs=0.1)
+    assert spans[1][1] < spans[0][0]
+    assert "0, 1, 2, 3, 4 at 5, 25, 50, 75 and 95 %" in tree.find(f"{SVG}title").text
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=5, max_size=5))
+def test_any_five_numbers_are_drawn(values):
+    ElementTree.fromstring(quantile_chart([Box("x", tuple(sorted(values)), False)], title="T"))
+
+
+def test_a_dose_is_drawn_at_its_strength_and_height():
+    doses = [Dose(s, observation(e, low=e - 0.1, high=e + 0.1)) for s, e in ((-1.0, 0.9), (0.0, 0.5), (1.0, 0.1))]
+    tree = ElementTree.fromstring(dose_chart({"direction": doses}, title="T"))
+    marks = [(float(c.get("cx")), float(c.get("cy"))) for c in tree.iter(f"{SVG}circle")][:3]
+    assert marks[0][0] < marks[1][0] < marks[2][0]
+    assert marks[0][1] < marks[1][1] < marks[2][1]
+    assert marks[1][0] - marks[0][0] == pytest.approx(marks[2][0] - marks[1][0], abs=0.02)
+    assert "0.90 at -1; 0.50" not in tree.find(f"{SVG}title").text
+    assert "0.90 at -1, 0.50 at 0, 0.10 at 1" in tree.find(f"{SVG}title").text
+
+
+def test_what_was_not_estimable_is_not_drawn_and_is_said():
+    doses = [Dose(0.0, observation(0.5, low=0.4, high=0.6)), Dose(1.0, observation(None))]
+    tree = ElementTree.fromstring(dose_chart({"direction": doses}, title="T"))
+    assert len([c for c in tree.iter(f"{SVG}circle")]) == 2  # the dose and the legend
+    assert "not estimable at 1" in tree.find(f"{SVG}title").text
+
+
+def test_nothing_to_draw_and_mixed_units_are_refused():
+    with pytest.raises(ValueError, match="no distribution"):
+        quantile_chart([], title="T")
+    with pytest.raises(ValueError, match="one unit"):
+        dose_chart({"a": [Dose(1.0, observation(None))]}, title="T")
+    mixed = [Dose(0.0, observation(0.5)), Dose(1.0, observation(0.5, unit="nats"))]
+    with pytest.raises(ValueError, match="one unit"):
+        dose_chart({"a": mixed}, title="T")
+
+
+def test_names_are_escaped_and_the_same_values_give_the_same_characters():
+    evil = "<script>alert(1)</script>&"
+    doses = [Dose(0.0, observation(0.5)), Dose(1.0, observation(0.7))]
+    svg = dose_chart({evil: doses}, title=evil)
+    assert "<script" not in svg
+    assert svg == dose_chart({evil: doses}, title=evil)
+    assert "<script" not in quantile_chart([Box(evil, (0.0, 1.0, 2.0, 3.0, 4.0), False)], title=evil)
+    assert any("<script>" in text for text in texts(svg))
