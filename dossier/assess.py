@@ -106,6 +106,29 @@ def obligation_states(
     )
 
 
+def calibration_doubt(
+    planned: PlannedEvidence, evidence: Evidence, observation: Observation, calibration: Calibration | None
+) -> str:
+    """Return why the estimator counts as unchecked for this observation, "" where the certificate covers it.
+
+    ``calibration`` is the certificate that the plan names, None if it is not there.
+    """
+    if planned.calibration is None:
+        return "uncalibrated: the plan names no calibration certificate"
+    if calibration is None:
+        return f"uncalibrated: the certificate {planned.calibration.sha256[:12]} is missing"
+    if evidence.calibration_sha256 != planned.calibration.sha256:
+        return "uncalibrated: the evidence names another certificate than the plan"
+    versions = (evidence.kind, evidence.protocol_version, evidence.analysis_version)
+    checked = (calibration.kind, calibration.protocol_version, calibration.analysis_version)
+    if versions != checked:
+        return f"uncalibrated: the certificate is for {' '.join(checked)}, the evidence is {' '.join(versions)}"
+    for name, value in sorted(calibration.parameters.items()):
+        if name not in evidence.parameters or not _same(evidence.parameters[name], value):
+            return f"uncalibrated: the certificate does not hold for this value of the parameter {name}"
+    return _certificate_doubt(calibration, observation)
+
+
 def _readable(
     planned: PlannedEvidence,
     criterion: Criterion,
@@ -125,7 +148,7 @@ def _readable(
         count = "no observation" if not named else f"{len(named)} observations"
         return None, f"{planned.id} has {count} named {criterion.quantity}"
     observation = named[0]
-    doubt = _observation_doubt(observation) or _calibration_doubt(planned, evidence, observation, calibration)
+    doubt = _observation_doubt(observation) or calibration_doubt(planned, evidence, observation, calibration)
     return (None, doubt) if doubt else (observation, "")
 
 
@@ -138,26 +161,6 @@ def _observation_doubt(observation: Observation) -> str:
     if observation.interval.low > observation.interval.high:
         return f"the interval of {observation.id} has its low end above its high end"
     return ""
-
-
-def _calibration_doubt(
-    planned: PlannedEvidence, evidence: Evidence, observation: Observation, calibration: Calibration | None
-) -> str:
-    """Return why the estimator counts as unchecked for this observation, "" where the certificate covers it."""
-    if planned.calibration is None:
-        return "uncalibrated: the plan names no calibration certificate"
-    if calibration is None:
-        return f"uncalibrated: the certificate {planned.calibration.sha256[:12]} is missing"
-    if evidence.calibration_sha256 != planned.calibration.sha256:
-        return "uncalibrated: the evidence names another certificate than the plan"
-    versions = (evidence.kind, evidence.protocol_version, evidence.analysis_version)
-    checked = (calibration.kind, calibration.protocol_version, calibration.analysis_version)
-    if versions != checked:
-        return f"uncalibrated: the certificate is for {' '.join(checked)}, the evidence is {' '.join(versions)}"
-    for name, value in sorted(calibration.parameters.items()):
-        if name not in evidence.parameters or not _same(evidence.parameters[name], value):
-            return f"uncalibrated: the certificate does not hold for this value of the parameter {name}"
-    return _certificate_doubt(calibration, observation)
 
 
 def _certificate_doubt(calibration: Calibration, observation: Observation) -> str:

@@ -29,6 +29,10 @@ def encode(value: Any) -> bytes:
         ValueError: the value has no canonical form (NaN, an integer beyond 2**53 - 1, a lone surrogate, a foreign type).
     """
     try:
+        return _ENCODER.encode(_plain(value)).encode()  # four times as fast, and all that our documents hold
+    except (_UnusualError, UnicodeEncodeError):
+        pass
+    try:
         return rfc8785.dumps(_whole(value))
     except rfc8785.CanonicalizationError as error:
         raise ValueError(f"no canonical JSON for this value: {error}") from error
@@ -53,7 +57,8 @@ def loads(data: bytes, *, where: str) -> Any:
     try:
         text = data.decode("utf-8")
         value = _DECODER.decode(text)
-        _walk(value, depth=0)
+        if _may_be_deep(data) or _may_hold_surrogates(data):
+            _walk(value, depth=0)
     except (UnicodeDecodeError, json.JSONDecodeError, _RefusedError, RecursionError) as error:
         raise SchemaError(
             f"{where}: not strict JSON: {error}",
@@ -79,6 +84,35 @@ def dump_lines(values: Iterable[Any]) -> bytes:
     return b"".join(encode(value) + b"\n" for value in values)
 
 
+class _UnusualError(Exception):
+    """A value whose canonical bytes the standard library's encoder may write in another way than RFC 8785."""
+
+
+def _plain(value: Any) -> Any:
+    """Return the value with whole floats as integers, if `json` writes it as RFC 8785 does.
+
+    It does for texts, integers within 2**53 - 1, and floats that neither it nor ECMAScript writes with an exponent;
+    member names sort alike by code point and by UTF-16 code unit if they are ASCII.
+
+    Raises:
+        _UnusualError: anything else is in it.
+    """
+    kind = type(value)
+    if kind is str or value is None or kind is bool:
+        return value
+    if kind is float and value.is_integer():
+        value, kind = int(value), int
+    if kind is int and -MAX_INTEGER <= value <= MAX_INTEGER:
+        return value
+    if kind is float and 1e-4 <= abs(value) < 1e16:
+        return value
+    if kind is dict and all(type(key) is str and key.isascii() for key in value):
+        return {key: _plain(member) for key, member in value.items()}
+    if kind is list or kind is tuple:
+        return [_plain(member) for member in value]
+    raise _UnusualError
+
+
 def _whole(value: Any) -> Any:
     """Return the value with whole floats as integers, so that those beyond 2**53 - 1 are refused as integers are."""
     if isinstance(value, float) and value.is_integer():
@@ -102,6 +136,8 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _integer(digits: str) -> int:
+    if len(digits) < 16 and digits != "-0":
+        return int(digits)
     if len(digits) > 17 or abs(int(digits)) > MAX_INTEGER:
         raise _RefusedError(f"integer {digits[:24]} is beyond 2**53 - 1")
     if digits == "-0":
@@ -120,6 +156,15 @@ def _float(digits: str) -> float:
 
 def _constant(name: str) -> None:
     raise _RefusedError(f"{name} is not JSON")
+
+
+def _may_be_deep(data: bytes) -> bool:
+    return data.count(b"[") + data.count(b"{") > MAX_DEPTH
+
+
+def _may_hold_surrogates(data: bytes) -> bool:
+    """Whether an escape may stand for one: in UTF-8 itself there is none."""
+    return b"\\ud" in data or b"\\uD" in data
 
 
 def _walk(value: Any, *, depth: int) -> None:
@@ -143,6 +188,9 @@ def _check_text(text: str) -> None:
         raise _RefusedError("a lone surrogate") from error
 
 
+_ENCODER = json.JSONEncoder(
+    ensure_ascii=False, check_circular=False, allow_nan=False, sort_keys=True, separators=(",", ":")
+)
 _DECODER = json.JSONDecoder(
     object_pairs_hook=_object, parse_int=_integer, parse_float=_float, parse_constant=_constant, strict=True
 )

@@ -95,7 +95,7 @@ def interval_chart(chart_rows: Sequence[Row], *, title: str) -> str:
     parts = [_grid(axis, bottom=_TOP + _ROW * len(chart_rows))]
     parts += [_row(row, axis, y=_TOP + _ROW * (index + 0.5)) for index, row in enumerate(chart_rows)]
     parts.append(_legend(chart_rows, y=height - 7))
-    return picture(parts, height=height, spoken=f"{title}. {_spoken(chart_rows)}")
+    return picture(parts, height=height, spoken=f"{wording.sentence(title)} {_spoken(chart_rows)}")
 
 
 @dataclass(frozen=True)
@@ -204,10 +204,15 @@ def _spoken(chart_rows: Sequence[Row]) -> str:
         text = f"{row.name}: {wording.estimate(found)}"
         if found.estimate is not None and found.interval is not None:
             text += f", interval {wording.interval(found.interval, found.unit)}"
-        if row.threshold is not None:
-            text += f", threshold {wording.number(row.threshold, found.unit)}"
+        beside = (
+            ("null", None if found.null is None else found.null.estimate),
+            ("threshold", row.threshold),
+            ("planted", row.planted),
+            ("exact", row.exact),
+        )
+        text += "".join(f", {name} {wording.number(value, found.unit)}" for name, value in beside if value is not None)
         said.append(text)
-    return "; ".join(said) + "."
+    return wording.sentence("; ".join(said))
 
 
 def _cross(x: float, y: float) -> str:

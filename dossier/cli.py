@@ -1,7 +1,8 @@
 """The command line: arguments, exit codes, printing; nothing else.
 
-Exit codes: 0 ok; 1 failed, or the gate is shut where that was asked; 2 malformed input or usage; 3 indeterminate;
-4 waiting for a person; 130 interrupted, resumable. Human text goes to stderr, ``--json`` to stdout.
+Exit codes: 0 ok; 1 failed, or the gate is shut where that was asked, or `run` could not collect something the plan
+promises (the draft is written all the same, with the reason in it); 2 malformed input or usage, or a disk that cannot be
+written; 3 indeterminate; 4 waiting for a person; 130 interrupted, resumable. Human text goes to stderr, ``--json`` to stdout.
 """
 
 from __future__ import annotations
@@ -9,15 +10,16 @@ from __future__ import annotations
 import json
 import os
 import sys
+from dataclasses import asdict
 from enum import IntEnum
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from dossier import __version__
-from dossier.errors import ConfigError, DossierError
+from dossier.errors import ConfigError, DossierError, SchemaError
 
 if TYPE_CHECKING:
     from dossier.collector import Collector
@@ -57,11 +59,15 @@ _CODES = {"passed": Exit.OK, "failed": Exit.FAILED, "indeterminate": Exit.INDETE
 def demo(
     output: Annotated[Path, typer.Option(help="where to leave the pack")] = Path("build/demo"),
     model: Annotated[Path, typer.Option(help="the organism to measure")] = Path("samples/organisms/hint-mcq"),
+    inside: Annotated[Path, typer.Option(help="the organism to open")] = Path("samples/organisms/refusal"),
+    white_box: Annotated[bool, typer.Option(help="also run the instruments that look inside")] = True,
 ) -> None:
-    """Measure the shipped organism, sign, verify, refuse forgeries, and replay."""
+    """Measure the shipped organisms, sign, verify, refuse forgeries, and replay."""
     from dossier.demo import run_demo
 
-    raise typer.Exit(Exit.OK if run_demo(output, model, collectors=_collectors()) else Exit.FAILED)
+    raise typer.Exit(
+        Exit.OK if run_demo(output, model, inside if white_box else None, collectors=_collectors()) else Exit.FAILED
+    )
 
 
 @app.command()
@@ -74,12 +80,14 @@ def init(folder: Annotated[Path, typer.Argument(help="where to write")] = Path()
 
 
 @app.command()
-def doctor() -> None:
+def doctor(as_json: Json = False) -> None:
     """Say what is installed, what is missing, and what each missing thing is for."""
     from dossier.doctor import checks
     from dossier.terminal import print_table
 
     rows = checks()
+    if as_json:
+        _echo_json({"tool_version": f"dossier {__version__}", "parts": [asdict(row) for row in rows]})
     print_table(("part", "found", "for"), [(row.name, row.found or "missing", row.purpose) for row in rows])
     raise typer.Exit(Exit.OK if all(row.found or not row.base for row in rows) else Exit.FAILED)
 
@@ -98,11 +106,22 @@ def obligations(regime: Annotated[str, typer.Argument()] = "eu_ai_act", as_json:
 
 
 @app.command()
-def collectors() -> None:
+def collectors(as_json: Json = False) -> None:
     """List the instruments that are installed."""
     from dossier.terminal import print_table
 
     found = _collectors()
+    if as_json:
+        listed = [
+            {
+                "kind": kind,
+                "protocol_version": one.protocol_version,
+                "analysis_version": one.analysis_version,
+                "needs": sorted(one.needs),
+            }
+            for kind, one in sorted(found.items())
+        ]
+        _echo_json({"tool_version": f"dossier {__version__}", "collectors": listed})
     rows = [(k, c.protocol_version, c.analysis_version, ", ".join(sorted(c.needs))) for k, c in sorted(found.items())]
     print_table(("kind", "protocol", "analysis", "needs"), rows)
 
@@ -125,8 +144,11 @@ def run(
     nonce: Annotated[str | None, typer.Option(help="what another party issued after the plan was signed")] = None,
     wait: Annotated[bool, typer.Option(help="wait for another run on this store")] = False,
 ) -> None:
-    """Collect what the plan promises and draft the dossier; resumes where an earlier run stopped."""
-    from dossier.terminal import ProgressBar, print_gate
+    """Collect what the plan promises and draft the dossier; resumes where an earlier run stopped.
+
+    Exits with 1, after drafting, where something promised could not be collected.
+    """
+    from dossier.terminal import ProgressBar, print_gate, print_not_collected
     from dossier.workspace import Workspace
 
     workspace = Workspace(config)
@@ -136,8 +158,10 @@ def run(
         dossier = workspace.run(
             workspace.load_model(), collectors=_collectors(), nonce=nonce, wait=wait, progress=progress
         )
+    print_not_collected(dossier.not_collected)
     print_gate(dossier.gate)
     typer.echo(f"drafted {workspace.folder / 'dossier.pdf'}", err=True)
+    raise typer.Exit(Exit.FAILED if dossier.not_collected else Exit.OK)
 
 
 @app.command()
@@ -234,6 +258,7 @@ def verify(
     again = None
     if rerender:
         from dossier.closing import rerender as again  # type: ignore[assignment]
+    pack.require_pack(path)
     try:
         contents = pack.read(path)
     except ConfigError:
@@ -254,6 +279,7 @@ def verify(
 def validate(
     document: Annotated[str, typer.Argument(help="the schema's name, for example evidence.v1")],
     path: Annotated[Path, typer.Argument(help="a JSON document, or JSON Lines (.jsonl)")],
+    as_json: Json = False,
 ) -> None:
     """Check one document against its schema. This is schemas only; `verify` is everything."""
     from dossier import schema
@@ -262,10 +288,18 @@ def validate(
         data = path.read_bytes()
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}.") from error
-    if path.suffix == ".jsonl":
-        schema.validate_lines(document, data, where=str(path))
-    else:
-        schema.validate(document, data, where=str(path))
+    said = {"tool_version": f"dossier {__version__}", "schema": document, "path": str(path)}
+    try:
+        if path.suffix == ".jsonl":
+            schema.validate_lines(document, data, where=str(path))
+        else:
+            schema.validate(document, data, where=str(path))
+    except SchemaError as error:
+        if as_json:
+            _echo_json({**said, "valid": False, "pointer": error.pointer, "message": error.message})
+        raise
+    if as_json:
+        _echo_json({**said, "valid": True, "pointer": None, "message": None})
     typer.echo(f"{path}: valid {document}", err=True)
 
 
@@ -276,30 +310,41 @@ def replay(
     nonce: Annotated[str, typer.Option(help="what the provider could not have known")],
     sample: Annotated[int, typer.Option(help="how many trials to ask again")] = 1000,
     adapter: Annotated[str, typer.Option()] = "hf",
-    dtype: Annotated[str | None, typer.Option(help="default: as recorded")] = None,
+    trust: Annotated[
+        Path | None, typer.Option(help="verify the pack's bytes and signatures first, by this trust policy")
+    ] = None,
     band_dtype: Annotated[str | None, typer.Option(help="second precision for the band on another platform")] = None,
+    option: Annotated[
+        list[str],
+        typer.Option(help='an adapter\'s option as under [subject.options]: NAME=VALUE, for example device="cuda"'),
+    ] = [],  # noqa: B006 typer copies it
     given: Annotated[
         list[str],
         typer.Option("--input", help="a further input: EVIDENCE.ROLE=PATH; dictionaries do not travel in a pack"),
     ] = [],  # noqa: B006 typer copies it
     as_json: Json = False,
 ) -> None:
-    """Ask nonce-chosen trials again on the weights and compare the answers."""
+    """Ask nonce-chosen trials again on the weights, at the recorded precision, and compare the answers."""
     from dossier import pack
     from dossier.config import SubjectConfig
     from dossier.documents import load_documents
     from dossier.replay import recorded_dtype
     from dossier.replay import replay as ask_again
     from dossier.terminal import print_replay
-    from dossier.workspace import given_inputs, load_model
+    from dossier.workspace import given_inputs, given_options, load_model
 
+    pack.require_pack(path)
     contents = pack.read(path)
+    if trust is not None and not _is_genuine(contents, trust):
+        raise typer.Exit(Exit.FAILED)
     documents = load_documents(contents)
+    options = given_options(option)
 
     def load(precision: str) -> Any:
-        return load_model(SubjectConfig(adapter=adapter, path=str(model), options={"dtype": precision}), Path())
+        given = SubjectConfig(adapter=adapter, path=str(model), options={**options, "dtype": precision})
+        return load_model(given, Path())
 
-    subject = load(dtype or recorded_dtype(documents))
+    subject = load(recorded_dtype(documents))
     band = load(band_dtype) if band_dtype else None
     result = ask_again(
         contents,
@@ -310,6 +355,7 @@ def replay(
         nonce=nonce,
         collectors=_collectors(),
         inputs=given_inputs(documents.plan, given),
+        pack_verified=trust is not None,
     )
     print_replay(result)
     if as_json:
@@ -326,17 +372,32 @@ def version(show: Annotated[bool, typer.Option("--version", help="print the vers
 
 
 def main() -> None:
-    """Run the command line; every `DossierError` becomes a message and exit code 2."""
+    """Run the command line; every `DossierError`, and what the machine refuses, becomes a message and exit code 2."""
     try:
         app(standalone_mode=True)
     except DossierError as error:
-        from dossier.terminal import print_error
+        _fail(error)
+    except ModuleNotFoundError as error:
+        from dossier.doctor import extra_of
 
-        print_error(error)
-        sys.exit(Exit.USAGE)
-    except KeyboardInterrupt:
-        typer.echo("interrupted; the same command resumes", err=True)
-        sys.exit(Exit.INTERRUPTED)
+        extra = extra_of(error.name or "")
+        if extra is None:
+            raise
+        _fail(ConfigError(f"this needs {error.name}, which is not installed.", hint=f"pip install dossier[{extra}]"))
+    except OSError as error:
+        where = "" if error.filename is None else f"{error.filename}: "
+        _fail(DossierError(f"{where}{error.strerror or error}.", hint="Nothing that was finished before is lost."))
+    except SystemExit as stop:
+        if stop.code == Exit.INTERRUPTED:  # typer ends a Ctrl-C silently
+            typer.echo("interrupted; the same command resumes", err=True)
+        raise
+
+
+def _fail(error: DossierError) -> NoReturn:
+    from dossier.terminal import print_error
+
+    print_error(error)
+    sys.exit(Exit.USAGE)
 
 
 def _collectors() -> dict[str, Collector[Any]]:
@@ -374,7 +435,23 @@ def _trust(path: Path) -> Any:
         raise ConfigError(f"{file}: the trust policy cannot be read: {error.strerror}.") from error
 
 
+def _is_genuine(contents: Any, trust: Path) -> bool:
+    """Check bytes and signatures (INTEGRITY and AUTHENTICITY), and print what failed."""
+    from dossier.authenticity import check_signatures
+    from dossier.terminal import print_findings
+    from dossier.verdict import Report
+
+    report = Report()
+    check_signatures(contents, _trust(trust), report)
+    print_findings([finding for finding in report.findings if finding.outcome == "failed"])
+    return not report.broken
+
+
 def _print_json(value: Any) -> None:
     from dossier.model import as_json
 
-    typer.echo(json.dumps(as_json(value), indent=2, ensure_ascii=True))
+    _echo_json(as_json(value))
+
+
+def _echo_json(document: Any) -> None:
+    typer.echo(json.dumps(document, indent=2, ensure_ascii=True))

@@ -20,16 +20,17 @@ from dossier.attest import (
     StatementPredicate,
 )
 from dossier.collector import Collector
-from dossier.documents import load_documents
+from dossier.documents import cited, load_documents
 from dossier.errors import ConfigError, SigningError
 from dossier.keys import SigningKey
-from dossier.model import Calibration, Plan, StatementRef, Trial, dump, parse
+from dossier.model import Calibration, Dossier, Evidence, Plan, StatementRef, Trial, dump, parse
 from dossier.obligations import parse_catalogue
 from dossier.pack import Pack
 from dossier.recompute import parse_trials
 from dossier.run import TIME_FORMAT, Collected
 from dossier.sign import sign_pdf
 
+GRAPHS = 2  # drawn in the PDF; all are in the pack
 SAMPLES = 5  # Code of Practice, Safety and Security, Measure 7.3(1)(f): at least five random samples per evaluation
 
 # Who may see what by default; a redacted edition withholds from the top down.
@@ -44,7 +45,12 @@ def plan_members(plan: Plan, files: Mapping[str, bytes], *, key: SigningKey) -> 
 
 
 def stated(plan_bytes: bytes, predicate: StatementPredicate, *, key: SigningKey) -> dict[str, bytes]:
-    """Return a named person's statement about an obligation as a member of the pack."""
+    """Return a named person's statement about an obligation as a member of the pack.
+
+    Raises:
+        ConfigError: a demo key on a real plan, or the other way round.
+    """
+    _refuse_mixed_keys(parse(Plan, plan_bytes, where=pack.PLAN).demo, key)
     payload = attest.statement(predicate, [Resource.of(pack.PLAN, plan_bytes)])
     envelope = attest.sign(payload, payload_type=attest.STATEMENT_TYPE, key=key)
     return {f"statements/{canonical.sha256(envelope)}.dsse.json": envelope}
@@ -110,15 +116,34 @@ def rerender(contents: Pack) -> bytes:
             sensitivities=documents.sensitivities,
             references=documents.references,
             samples=samples,
+            graphs={name: _graphs(contents, evidence) for name, evidence in documents.evidence.items()},
             dossier_bytes=contents.get(pack.DOSSIER),
             manifest_bytes=contents.get(pack.MANIFEST),
         )
     )
 
 
+def _graphs(contents: Pack, evidence: Evidence) -> tuple[tuple[str, bytes], ...]:
+    """Return the first few graphs that an instrument left, by artefact name."""
+    named = [one for one in evidence.artifacts if one.name.startswith("circuit-") and one.name.endswith(".json")]
+    return tuple((one.name, cited(contents, pack.member("artifacts", one), one)) for one in named[:GRAPHS])
+
+
 def approval(contents: Pack, predicate: ApprovalPredicate, *, key: SigningKey) -> dict[str, bytes]:
-    """Return a named person's decision over this dossier as a member of the pack."""
-    payload = attest.statement(predicate, [Resource.of(pack.DOSSIER, contents.get(pack.DOSSIER))])
+    """Return a named person's decision over this dossier as a member of the pack.
+
+    Raises:
+        ConfigError: this function has decided already, or a demo key on a real dossier, or the other way round.
+    """
+    data = contents.get(pack.DOSSIER)
+    _refuse_mixed_keys(parse(Dossier, data, where=pack.DOSSIER).demo, key)
+    earlier = next((one for one in _decisions(contents) if one.function == predicate.function), None)
+    if earlier is not None:
+        raise ConfigError(
+            f"{predicate.function} has decided on this dossier already: {earlier.decision} by {earlier.person}.",
+            hint="A decision stands. For another one, draft a new dossier in another output folder.",
+        )
+    payload = attest.statement(predicate, [Resource.of(pack.DOSSIER, data)])
     envelope = attest.sign(payload, payload_type=attest.STATEMENT_TYPE, key=key)
     return {f"{pack.APPROVALS}{canonical.sha256(envelope)}.dsse.json": envelope}
 
@@ -126,15 +151,29 @@ def approval(contents: Pack, predicate: ApprovalPredicate, *, key: SigningKey) -
 def undecided(contents: Pack) -> tuple[str, ...]:
     """Return the functions that the plan names and that have not decided on this dossier yet."""
     plan = parse(Plan, contents.get(pack.PLAN), where=pack.PLAN)
-    decided = set()
+    decided = {decision.function for decision in _decisions(contents)}
+    return tuple(function for function in plan.approver_functions if function not in decided)
+
+
+def _decisions(contents: Pack) -> list[ApprovalPredicate]:
+    decisions = []
     for name in contents.under(pack.APPROVALS):
         predicate, subjects = attest.parse_statement(
             ApprovalPredicate, attest.payload(contents.get(name), where=name), where=name
         )
         if subjects != {pack.DOSSIER: canonical.sha256(contents.get(pack.DOSSIER))}:
             raise ConfigError(f"{name}: a decision about another dossier.", hint="Remove it, and ask the person again.")
-        decided.add(predicate.function)
-    return tuple(function for function in plan.approver_functions if function not in decided)
+        decisions.append(predicate)
+    return decisions
+
+
+def _refuse_mixed_keys(demo: bool, key: SigningKey) -> None:
+    if demo != key.demo:
+        keys, papers = ("a demo key", "a real dossier") if key.demo else ("a real key", "a demo dossier")
+        raise ConfigError(
+            f"{keys} does not sign on {papers}: verification would refuse it, or a person's word would stand on a toy.",
+            hint="`dossier plan` decides which it is: a plan signed with a demo key makes a demo.",
+        )
 
 
 def close(contents: Pack, *, key: SigningKey, now: str) -> Pack:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import difflib
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from datetime import date, time
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -81,9 +82,13 @@ def load_config(path: Path) -> RunConfig:
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not TOML: {error}.") from error
+    for name, value in _moments(document):
+        raise ConfigError(
+            f"{path}: {name}: expected a text, got a TOML date or time.", hint=f'Put it in quotes: "{value}".'
+        )
     try:
-        # by way of JSON: strict mode then takes arrays for tuples, and refuses TOML dates by name
-        config = RunConfig.model_validate_json(json.dumps(document, default=str))
+        # by way of JSON: strict mode then takes arrays for tuples
+        config = RunConfig.model_validate_json(json.dumps(document))
     except ValidationError as error:
         raise _config_error(error, path) from error
     ids = [piece.id for piece in config.evidence]
@@ -92,11 +97,25 @@ def load_config(path: Path) -> RunConfig:
     return config
 
 
+def _moments(value: Any, name: str = "") -> Iterator[tuple[str, date | time]]:
+    """Yield the places of unquoted dates and times, which JSON cannot say."""
+    if isinstance(value, date | time):
+        yield name.removeprefix("."), value
+    elif isinstance(value, dict | list):
+        for key, member in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _moments(member, f"{name}.{key}")
+
+
 def _config_error(error: ValidationError, path: Path) -> ConfigError:
     faults = error.errors(include_url=False)
     unknown = [fault for fault in faults if fault["type"] == "extra_forbidden"]
     first = (unknown or faults)[0]  # a misspelt key is also a missing one; the misspelling is the better news
     where = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "missing":
+        return ConfigError(
+            f"{path}: {where}: this key is missing.",
+            hint="`dossier init` leaves keys it cannot know as comments: fill them in.",
+        )
     if first["type"] != "extra_forbidden":
         return ConfigError(f"{path}: {where}: {first['msg']}; got {first['input']!r:.120}.")
     *table, key = first["loc"]

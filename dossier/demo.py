@@ -15,17 +15,28 @@ from pathlib import Path
 from typing import Any
 
 from dossier import pack
-from dossier.attest import ApprovalPredicate, Plane, Trust, trusted
+from dossier.attest import Plane, Trust, trusted
 from dossier.collector import Collector
+from dossier.demo_inside import demo_decision, run_inside
 from dossier.documents import load_documents
 from dossier.errors import ConfigError, DossierError
+from dossier.files import write_whole
 from dossier.forgeries import BY_KEY_HOLDER, Forger, flipped_byte
 from dossier.keys import DemoKeys, make_demo_keys, save_key
 from dossier.model import Calibration, Evidence, Trial, dump, parse
 from dossier.pack import Pack
 from dossier.replay import replay
 from dossier.run import utc_now
-from dossier.terminal import ProgressBar, console, plain, print_costs, print_gate, print_replay, print_verdict
+from dossier.terminal import (
+    ProgressBar,
+    console,
+    finding_line,
+    plain,
+    print_costs,
+    print_gate,
+    print_replay,
+    print_verdict,
+)
 from dossier.verdict import Verdict
 from dossier.verify import verify
 from dossier.workspace import Workspace, load_model
@@ -35,6 +46,8 @@ SHOWN = ("trials deleted", "an observation changed", "a criterion loosened after
 REPLAYED = 1000
 # classes and whether the Code was signed, as TOML; a user's own declaration starts from the lesser one
 MODEST_SCOPE, DEMO_SCOPE = ('["gpai"]', "false"), ('["gpai", "gpai_systemic_risk"]', "true")
+NO_MODEL = 'path = "FOLDER"  # fill in: a folder with config.json, safetensors, a tokenizer and a chat template'
+NO_ITEMS = 'items = "FILE.jsonl"  # fill in: one question a line, as schemas/item.v1.json says'
 REQUIRED: tuple[Plane, ...] = (
     "INTEGRITY",
     "AUTHENTICITY",
@@ -48,21 +61,26 @@ REQUIRED: tuple[Plane, ...] = (
 def write_start(folder: Path, *, model: Path = Path("samples/organisms/hint-mcq")) -> tuple[Path, ...]:
     """Write ``dossier.toml``, labelled demo keys and the trust policy that fits them; return what was written.
 
+    Where ``model`` does not exist, the configuration leaves the paths to a model and its items as comments to fill in.
+
     Raises:
         ConfigError: something of it is there already; nothing is overwritten.
     """
     return _write_start(folder, model, make_demo_keys(), scope=MODEST_SCOPE)
 
 
-def run_demo(output: Path, model: Path, *, collectors: Mapping[str, Collector[Any]]) -> bool:
+def run_demo(output: Path, model: Path, inside: Path | None, *, collectors: Mapping[str, Collector[Any]]) -> bool:
     """Do the whole way into ``output``; return whether everything went as it must.
+
+    ``inside`` is a second organism, for the instruments that look inside; None leaves them out.
 
     Raises:
         ConfigError: ``output`` is a folder with something else in it, or there is no model.
     """
     started = time.monotonic()
-    if not model.is_dir():
-        raise ConfigError(f"{model}: no model here.", hint="Run this in the project's folder, or pass --model.")
+    for folder in (model, *([inside] if inside else [])):
+        if not folder.is_dir():
+            raise ConfigError(f"{folder}: no model here.", hint="Run this in the project's folder, or pass --model.")
     _clear(output)
     keys = make_demo_keys()
     _write_start(output, model, keys, scope=DEMO_SCOPE)
@@ -77,15 +95,7 @@ def run_demo(output: Path, model: Path, *, collectors: Mapping[str, Collector[An
         dossier = workspace.run(subject, collectors=collectors, nonce=None, wait=False, progress=progress)
     print_gate(dossier.gate)
     _say(3, "Decide: a named person signs a decision; the gate only informs it")
-    decision = ApprovalPredicate(
-        decision="approved" if dossier.gate.state == "open" else "rejected",
-        person="A. Demo",
-        function=dossier.approver_functions[0],
-        reason=f"Demo: the gate is {dossier.gate.state}.",
-        gate_state=dossier.gate.state,
-        at=utc_now(),
-    )
-    workspace.approve(decision, key=keys.approver)
+    workspace.approve(demo_decision(dossier.gate.state, dossier.approver_functions[0]), key=keys.approver)
     _say(4, "Close: sign the PDF and the pack")
     path = workspace.close(key=keys.provider)
     contents = pack.read(path)
@@ -106,10 +116,15 @@ def run_demo(output: Path, model: Path, *, collectors: Mapping[str, Collector[An
         nonce=secrets.token_hex(8),
         collectors=collectors,
         inputs=workspace.load_inputs(),
+        pack_verified=verdict.verdict == "passed",
     )
     print_replay(replayed)
-    _print_end(output, time.monotonic() - started)
-    return verdict.verdict == "passed" and refused and replayed.verdict == "passed"
+    passed = verdict.verdict == "passed" and refused and replayed.verdict == "passed"
+    if inside is not None:
+        _say(8, "Open another model: what it computes, and whether that holds under a planted attack")
+        passed &= run_inside(output / "inside", inside, keys=keys, trust=trust, scope=DEMO_SCOPE, collectors=collectors)
+    _print_end(output, time.monotonic() - started, inside=inside is not None)
+    return passed
 
 
 def resummarise(
@@ -147,7 +162,7 @@ def _try_forgeries(contents: Pack, *, trust: Trust, keys: DemoKeys, collectors: 
 
 def _print_forgery(name: str, verdict: Verdict) -> None:
     first = next((finding for finding in verdict.findings if finding.outcome == "failed"), None)
-    found = "NOT FOUND" if first is None else f"{first.plane}: {first.where}: {first.what}"
+    found = "NOT FOUND" if first is None else f"{first.plane}: {finding_line(first)}"
     console().print(f"  {name:36} {'refused' if verdict.verdict == 'failed' else 'ACCEPTED'}  {plain(found)[:150]}")
 
 
@@ -169,14 +184,18 @@ def _write_start(folder: Path, model: Path, keys: DemoKeys, *, scope: tuple[str,
             f"parameters = {{ max_tokens = {certificate.parameters['max_tokens']} }} # as the certificate was made\n"
         )
     template = importlib.resources.files("dossier.templates").joinpath("start.toml").read_text(encoding="utf-8")
-    text = template.replace("{model_name}", model.name).replace("{model_path}", relative).replace("{extra}\n", extra)
+    if not model.is_dir():
+        template = template.replace('path = "{model_path}"', f"# {NO_MODEL}").replace(
+            'items = "{model_path}/items.jsonl"', f"# {NO_ITEMS}"
+        )
+    name = model.name if model.is_dir() else "a model"
+    text = template.replace("{model_name}", name).replace("{model_path}", relative).replace("{extra}\n", extra)
     text = text.replace("{classes}", scope[0]).replace("{signatory}", scope[1])
     folder.mkdir(parents=True, exist_ok=True)
-    config.write_text(text, encoding="utf-8")
+    write_whole(config, text.encode())
     save_key(keys.provider, paths[1], passphrase=None)
     save_key(keys.approver, paths[2], passphrase=None)
-    paths[3].parent.mkdir(parents=True, exist_ok=True)
-    paths[3].write_bytes(dump(trust_of(keys)) + b"\n")
+    write_whole(paths[3], dump(trust_of(keys)) + b"\n")
     return paths
 
 
@@ -205,9 +224,11 @@ def _say(number: int, text: str) -> None:
     out.print(f"{number}  {text}", style="bold")
 
 
-def _print_end(output: Path, seconds: float) -> None:
+def _print_end(output: Path, seconds: float, *, inside: bool) -> None:
     out = console()
     out.print(f"\nTook {seconds:.0f} s. Open next:", style="bold")
     out.print(f"  {output / 'dossier.pdf'}            the dossier, as a person reads it")
     out.print(f"  {output / 'pack.zip'}               everything in it, as a program checks it")
+    if inside:
+        out.print(f"  {output / 'inside' / 'dossier.pdf'}     the dossier about the inside of another model")
     out.print(f"  dossier verify {output / 'pack.zip'} --trust {output / 'trust'}")

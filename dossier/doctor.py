@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import re
 import shutil
 from dataclasses import dataclass
 from importlib import metadata
@@ -44,6 +45,26 @@ def checks() -> tuple[Part, ...]:
     """Return every part, found or not."""
     look = {"package": _package, "library": _library, "program": _program}
     return tuple(Part(name, look[kind](name), purpose, base) for name, kind, purpose, base in _PARTS)
+
+
+def extra_of(module: str) -> str | None:
+    """Return the extra of this project that installs an importable module, or None if none does."""
+    wanted = _plain(module.partition(".")[0])
+    try:
+        requirements = metadata.requires("dossier") or []
+    except metadata.PackageNotFoundError:
+        return None
+    for requirement in requirements:
+        package, _, condition = requirement.partition(";")
+        name = re.match(r"[\w.-]+", package)
+        extra = re.search(r"extra == ['\"](\w+)['\"]", condition)
+        if name and extra and _plain(name.group()) == wanted:
+            return extra.group(1)
+    return None
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("-", "_")
 
 
 def _package(name: str) -> str:

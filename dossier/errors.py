@@ -2,7 +2,8 @@
 
     DossierError
     ├── ConfigError       the operator edits a file or an argument
-    ├── CollectionError   the model could not be measured
+    ├── CollectionError   the model could not be measured: recorded as not collected, and the run goes on
+    ├── StoreError        what was measured could not be kept (a full disk): the run stops, and resumes later
     ├── SchemaError       a document has the wrong shape (carries the JSON pointer)
     ├── IntegrityError    bytes differ from what was promised
     ├── SignatureError    a signature does not verify, or a key is unknown
@@ -31,6 +32,10 @@ class ConfigError(DossierError):
 
 class CollectionError(DossierError):
     """A collector could not measure."""
+
+
+class StoreError(DossierError):
+    """A file could not be written: a matter of the machine, never a finding about the model."""
 
 
 class SchemaError(DossierError):

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dossier import charts, spread_charts, wording
+from dossier import canonical, charts, circuit_chart, spread_charts, wording
+from dossier.errors import RenderError, SchemaError
 from dossier.model import Observation, PlannedEvidence, Reference, Unit
 from dossier.spread_charts import Dose
 from dossier.wording import Words
@@ -31,6 +32,27 @@ def figures(
             drawn.setdefault((known.says if known else "", observation.unit), []).append(observation)
     intervals = (_chart(same, slot, reference, words, says=key[0]) for key, same in drawn.items() if len(same) > 1)
     return (*intervals, *_distributions(observations, words), *_doses(observations, words))
+
+
+def circuits(graphs: Sequence[tuple[str, bytes]]) -> tuple[Chart, ...]:
+    """A picture of each traced circuit.
+
+    Raises:
+        RenderError: a graph is not one, or too large to draw.
+    """
+    charts_ = []
+    for name, data in graphs:
+        try:
+            svg = circuit_chart.circuit_chart(canonical.loads(data, where=name))
+        except (ValueError, SchemaError) as error:
+            raise RenderError(f"{name}: cannot be drawn: {error}") from error
+        item = name.removeprefix("circuit-").removesuffix(".json")
+        caption = (
+            f"The strongest paths traced for the text {item}: tokens below, features by layer, the next token above. "
+            "Attention and normalisation are taken as they were."
+        )
+        charts_.append(_picture(caption, svg))
+    return tuple(charts_)
 
 
 def _distributions(observations: Sequence[Observation], words: Words) -> tuple[Chart, ...]:

@@ -58,7 +58,9 @@ class DemoKeys:
 
 
 def load_key(path: Path, passphrase: bytes | None) -> SigningKey:
-    """Read a signing key: PKCS#12 (``.p12``, ``.pfx``) or PEM (key, then certificate, then chain), encrypted or not.
+    """Read a signing key: PKCS#12 or PEM (key, then certificate, then chain), told apart by content, encrypted or not.
+
+    A passphrase that an unencrypted file does not need is not an error: it may come from the environment.
 
     Raises:
         SigningError: unreadable, wrong passphrase, no key in it, or a key type we do not sign with.
@@ -68,18 +70,36 @@ def load_key(path: Path, passphrase: bytes | None) -> SigningKey:
     except OSError as error:
         raise SigningError(f"{path}: the signing key cannot be read: {error.strerror}.") from error
     try:
-        if path.suffix.lower() in {".p12", ".pfx"}:
-            private, certificate, chain = pkcs12.load_key_and_certificates(data, passphrase)
-            certificates = tuple(c for c in (certificate, *chain) if c is not None)
-        else:
-            private = serialization.load_pem_private_key(data, passphrase)
-            certificates = tuple(x509.load_pem_x509_certificates(data)) if b"BEGIN CERTIFICATE" in data else ()
+        private, certificates = _parsed(data, passphrase)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise SigningError(
             f"{path}: no signing key could be read: {error}.",
             hint="Expected PKCS#12 (.p12) or PEM; the passphrase comes from --passphrase-file or DOSSIER_PASSPHRASE.",
         ) from error
     return _checked_key(private, certificates, path=path)
+
+
+def _parsed(data: bytes, passphrase: bytes | None) -> tuple[Any, tuple[x509.Certificate, ...]]:
+    read = _parsed_pem if b"-----BEGIN" in data else _parsed_pkcs12
+    try:
+        return read(data, passphrase)
+    except (ValueError, TypeError) as error:
+        if passphrase is None:
+            raise
+        try:
+            return read(data, None)
+        except (ValueError, TypeError):
+            raise error from None  # it is encrypted: the first attempt says what is wrong
+
+
+def _parsed_pem(data: bytes, passphrase: bytes | None) -> tuple[Any, tuple[x509.Certificate, ...]]:
+    private = serialization.load_pem_private_key(data, passphrase)
+    return private, tuple(x509.load_pem_x509_certificates(data)) if b"BEGIN CERTIFICATE" in data else ()
+
+
+def _parsed_pkcs12(data: bytes, passphrase: bytes | None) -> tuple[Any, tuple[x509.Certificate, ...]]:
+    private, certificate, chain = pkcs12.load_key_and_certificates(data, passphrase)
+    return private, tuple(one for one in (certificate, *chain) if one is not None)
 
 
 def save_key(key: SigningKey, path: Path, *, passphrase: bytes | None) -> None:

@@ -7,6 +7,7 @@ Digests are SHA-256 in lower-case hexadecimal; times are UTC, ``YYYY-MM-DDTHH:MM
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -581,9 +582,30 @@ def parse(model: type[Document], data: bytes, *, where: str) -> Document:
         first = error.errors(include_url=False, include_input=False)[0]
         pointer = "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in first["loc"])
         raise SchemaError(f"{where}{pointer or '/'}: {first['msg']}", pointer=pointer) from error
-    for pointer in _missing(value):
+    for pointer in () if _is_complete(value) else _missing(value):
         raise SchemaError(f"{where}{pointer}: the member is missing", pointer=pointer)
     return value
+
+
+_SCALARS = frozenset({str, int, float, bool, type(None)})
+
+
+@functools.cache
+def _member_count(kind: type[Value]) -> int:
+    return len(kind.model_fields)
+
+
+def _is_complete(value: object) -> bool:
+    """Return whether `_missing` would yield nothing; asked of every line of a trials file."""
+    if type(value) in _SCALARS:
+        return True
+    if isinstance(value, Value):
+        if len(value.model_fields_set) != _member_count(type(value)):
+            return False
+        return all(_is_complete(member) for member in value.__dict__.values())
+    if isinstance(value, tuple):
+        return all(_is_complete(member) for member in value if type(member) not in _SCALARS)
+    return not isinstance(value, Mapping) or all(_is_complete(member) for member in value.values())
 
 
 def _missing(value: object, pointer: str = "") -> Iterator[str]:

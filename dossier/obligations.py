@@ -101,7 +101,9 @@ def applies(obligation: Obligation, scope: Scope, *, provider: Provider, as_of: 
     classes = [name for name in obligation.classes if name in scope.classes]
     if not classes:
         return Applicability(
-            "not_applicable", f"it concerns {_in_words(obligation.classes)}; this is {_in_words(scope.classes)}"
+            "not_applicable",
+            f"it applies only to {_in_words(obligation.classes, joined='or')}; declared here is "
+            f"{_in_words(scope.classes, joined='and')}",
         )
     if obligation.binding == "code_signatories" and not scope.code_of_practice_signatory:
         return Applicability(
@@ -110,8 +112,8 @@ def applies(obligation: Obligation, scope: Scope, *, provider: Provider, as_of: 
     return _at(obligation, classes, scope, as_of[:10])
 
 
-def _in_words(classes: Sequence[str]) -> str:
-    return " and ".join(CLASS_WORDS[name] for name in classes)
+def _in_words(classes: Sequence[str], *, joined: str) -> str:
+    return f" {joined} ".join(CLASS_WORDS[name] for name in classes)
 
 
 def _at(obligation: Obligation, classes: Sequence[str], scope: Scope, day: str) -> Applicability:
@@ -128,10 +130,10 @@ def _at(obligation: Obligation, classes: Sequence[str], scope: Scope, day: str) 
     if name in HIGH_RISK_CLASSES and scope.placed_on_market is not None and scope.placed_on_market < date:
         return Applicability(
             "applies",
-            f"it applies since {date}; Art. 111(2) may except a system placed on the market before and not "
+            f"it has applied since {date}; Art. 111(2) may except a system placed on the market before and not "
             "significantly changed in design since, which is not judged here",
         )
-    return Applicability("applies", f"it applies since {date}{basis}")
+    return Applicability("applies", f"it has applied since {date}{basis}")
 
 
 def _applies_from(obligation: Obligation, name: str, scope: Scope) -> str | None:

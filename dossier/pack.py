@@ -12,12 +12,14 @@ import re
 import secrets
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from dossier import canonical
 from dossier.errors import ConfigError, IntegrityError
+from dossier.files import replacing
 from dossier.model import FileRef, Manifest, ManifestEntry, dump
 
 MAX_MEMBERS = 10_000
@@ -32,6 +34,7 @@ CATALOGUE, LEDGER, MANIFEST = "catalogue.json", "ledger.jsonl", "manifest.json"
 PDF, ATTESTATION, SALTS = "dossier.pdf", "attestation.dsse.json", "salts.json"
 APPROVALS = "approvals/"
 NO_SALT = "0" * 64
+MARKS = (DOSSIER, PLAN, MANIFEST, ATTESTATION)  # what holds none of these is no pack at all
 OUTSIDE_MANIFEST = (MANIFEST, PDF, ATTESTATION)  # and everything under approvals/
 
 MEDIA_TYPES = {
@@ -73,9 +76,33 @@ def read(path: Path) -> Pack:
     """
     if path.is_dir():
         return Pack(_read_folder(path))
+    with _opened(path) as archive:
+        return Pack(_read_zip(archive, path=path))
+
+
+def require_pack(path: Path) -> None:
+    """Refuse a zip or folder that holds none of the members every pack has: another kind of file, no damaged pack.
+
+    Raises:
+        ConfigError: so it is, or there is nothing to read: the caller named the wrong file.
+    """
+    if path.is_dir():
+        found = {name for name in MARKS if (path / name).exists()}
+    else:
+        with _opened(path) as archive:
+            found = set(MARKS) & set(archive.namelist())
+    if not found:
+        raise ConfigError(
+            f"{path}: expected a pack, and none of {', '.join(MARKS)} is in it.",
+            hint="`dossier sign` writes pack.zip.",
+        )
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
     try:
         with zipfile.ZipFile(path) as archive:
-            return Pack(_read_zip(archive, path=path))
+            yield archive
     except OSError as error:
         raise ConfigError(f"{path}: the pack cannot be read: {error.strerror or error}.") from error
     except (zipfile.BadZipFile, UnicodeDecodeError, NotImplementedError) as error:
@@ -86,16 +113,21 @@ def read(path: Path) -> Pack:
 
 
 def write(members: Mapping[str, bytes], path: Path) -> None:
-    """Write a pack as a zip: sorted members, fixed times, so that the same members give the same bytes."""
-    temporary = path.with_name(path.name + ".part")
-    with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
+    """Write a pack as a zip: sorted members, fixed times, so that the same members give the same bytes.
+
+    Raises:
+        StoreError: the disk is full; what was at ``path`` before is still there.
+    """
+    with (
+        replacing(path) as temporary,
+        zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive,
+    ):
         for name in sorted(members):
             _check_name(name)
             info = zipfile.ZipInfo(name, date_time=ZIP_EPOCH)
             info.compress_type = zipfile.ZIP_DEFLATED
             info.external_attr = 0o644 << 16
             archive.writestr(info, members[name])
-    temporary.replace(path)
 
 
 def build_manifest(members: Mapping[str, bytes], *, confidentiality: Mapping[str, str]) -> dict[str, bytes]:

@@ -13,8 +13,8 @@ from typing import Any
 
 MAX_ATTACHMENTS = 64
 MAX_PAGE_TREE_DEPTH = 32
-# All that the signing revision may add to the catalog. ISO/TS 32002 (ECDSA in PDF) raises /Version to 2.0.
-_SIGNING_CATALOG_KEYS = frozenset({"/AcroForm", "/Perms", "/Extensions", "/Version"})
+# All that the signing revision may add to the catalog; /Version and /Extensions are not among it: the file stays PDF 1.7.
+_SIGNING_CATALOG_KEYS = frozenset({"/AcroForm", "/Perms"})
 _END = re.compile(rb"startxref\r?\n([0-9]{1,12})\r?\n%%EOF\r?\n?")
 
 

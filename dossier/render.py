@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from dossier import canonical, wording
+from dossier.assess import calibration_doubt
 from dossier.errors import RenderError
 from dossier.model import (
     Calibration,
@@ -25,6 +26,7 @@ from dossier.model import (
     Evidence,
     Obligation,
     ObligationState,
+    Observation,
     Plan,
     PlannedEvidence,
     Reference,
@@ -46,8 +48,8 @@ class DossierView:
     """A dossier and everything it cites, read and checked.
 
     ``evidence``, ``sensitivities``, ``references`` and ``samples`` are keyed by the slot id of the plan, ``calibrations``
-    by digest. ``samples`` are a few trials to print as examples, in the order given. ``dossier_bytes`` and
-    ``manifest_bytes`` are the stored bytes; they go into the PDF as they are.
+    by digest. ``samples`` are a few trials to print as examples, in the order given; ``graphs`` a few traced
+    circuits by name. ``dossier_bytes`` and ``manifest_bytes`` are the stored bytes; they go into the PDF as they are.
     """
 
     dossier: Dossier
@@ -58,6 +60,7 @@ class DossierView:
     sensitivities: Mapping[str, Sensitivity]
     references: Mapping[str, Reference]
     samples: Mapping[str, tuple[Trial, ...]]
+    graphs: Mapping[str, tuple[tuple[str, bytes], ...]]
     dossier_bytes: bytes
     manifest_bytes: bytes
 
@@ -149,6 +152,7 @@ def _section(
         calibration=view.calibrations.get(evidence.calibration_sha256 or "") if evidence else None,
         sensitivity=view.sensitivities.get(slot.id),
         samples=view.samples.get(slot.id, ()),
+        graphs=view.graphs.get(slot.id, ()),
     )
 
 
@@ -172,6 +176,7 @@ def _summary(view: DossierView, words: Mapping[str, Words]) -> dict[str, Any]:
     headlines = (leading or weighed)[:MAX_HEADLINES]
     return {
         "headlines": headlines,
+        "uncalibrated": {(slot, position) for slot, position, found in headlines if _is_unchecked(view, slot, found)},
         "headline_rest": len(found) - len(headlines),
         "criteria": _criteria(view),
         "awaiting": [
@@ -181,6 +186,14 @@ def _summary(view: DossierView, words: Mapping[str, Words]) -> dict[str, Any]:
             if state.state == "awaiting_statement" and state.obligation == obligation.id
         ],
     }
+
+
+def _is_unchecked(view: DossierView, name: str, observation: Observation) -> bool:
+    """Whether no certificate vouches for the estimator of a number that was measured."""
+    slot = next(slot for slot in view.plan.evidence if slot.id == name)
+    certificate = view.calibrations.get(slot.calibration.sha256) if slot.calibration else None
+    doubt = calibration_doubt(slot, view.evidence[name], observation, certificate)
+    return observation.estimate is not None and bool(doubt)
 
 
 def _is_main(words: Words, name: str) -> bool:

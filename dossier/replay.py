@@ -27,6 +27,7 @@ from dossier.recompute import parse_trials
 from dossier.remeasure import Remeasured, agrees, is_measured, remeasure
 from dossier.statistics import wilson
 
+HIDDEN = "an error was recorded, and the model answers"
 EDITED = "the tokens agree and the recorded text does not belong to them"
 BAND_LEVEL = 0.99  # a genuine model leaves the band once in a hundred replays on another platform
 BAND_CONFIDENCE = 0.98  # two-sided; its upper end is a one-sided 99 % limit on the rate of flips
@@ -44,6 +45,8 @@ class Mismatch(Value):
 class Replay(Value):
     """What asking again, and measuring again, showed.
 
+    ``pack_verified``: the pack's bytes and signatures were checked first, and somebody trusted signed it. ``unanswered`` of
+    the ``trials`` recorded an error instead of an answer; they are drawn and asked like the others.
     ``undetected_share``: were at least this share of all trials not this model's, the sample would have hit one with 95 %.
     ``allowed`` is how many differing answers the verdict tolerates: 0 on the same platform, the band's edge elsewhere.
     """
@@ -51,9 +54,11 @@ class Replay(Value):
     schema_version: Literal["replay.v1"] = "replay.v1"
     verdict: Literal["passed", "failed", "indeterminate"]
     tool_version: Text
+    pack_verified: bool
     nonce: Text
     sampled: Count
     trials: Count
+    unanswered: Count
     exact: Count
     token_agreement: Annotated[Number, Field(ge=0.0, le=1.0)]
     same_platform: bool
@@ -66,22 +71,24 @@ class Replay(Value):
 
 
 def choose(trials: Mapping[str, Sequence[Trial]], *, sample: int, nonce: str) -> list[tuple[str, Trial]]:
-    """Return (evidence id, trial) for ``sample`` answered trials, the first by SHA-256 of nonce, evidence id and key.
+    """Return (evidence id, trial) for ``sample`` trials that were asked, the first by SHA-256 of nonce, evidence id and key.
+
+    Trials that recorded an error are among them: an unfavourable answer may have been turned into one.
 
     Raises:
         ConfigError: there are not that many, or the nonce is empty.
     """
     if not nonce:
         raise ConfigError("the nonce is empty.", hint="Whoever replays picks one the provider could not have known.")
-    answered = [(name, trial) for name, all_of in trials.items() for trial in all_of if trial.completion is not None]
-    if not min(1, len(answered)) <= sample <= len(answered):
-        raise ConfigError(f"--sample {sample}: expected 1 to {len(answered)}, the answered trials of this pack.")
+    asked = [(name, trial) for name, all_of in trials.items() for trial in all_of if trial.request is not None]
+    if not min(1, len(asked)) <= sample <= len(asked):
+        raise ConfigError(f"--sample {sample}: expected 1 to {len(asked)}, the trials of this pack that were asked.")
 
     def rank(pair: tuple[str, Trial]) -> bytes:
         item, arm, repeat = pair[1].key.order
         return hashlib.sha256("\0".join((nonce, pair[0], item, arm, str(repeat))).encode()).digest()
 
-    return sorted(answered, key=rank)[:sample]
+    return sorted(asked, key=rank)[:sample]
 
 
 def replay(
@@ -94,11 +101,13 @@ def replay(
     nonce: str,
     collectors: Mapping[str, Collector[Any]],
     inputs: Mapping[str, EvidenceInputs],
+    pack_verified: bool,
 ) -> Replay:
-    """Ask ``sample`` answered trials again and compare; run instruments that recorded measurements again as a whole.
+    """Ask ``sample`` trials again and compare; run instruments that recorded measurements again as a whole.
 
     ``band_model`` holds the same weights at another precision; it is needed where this platform is not the dossier's.
-    ``inputs`` are the further inputs of the evidence, by its id: dictionaries do not travel in a pack.
+    ``inputs`` are the further inputs of the evidence, by its id: dictionaries do not travel in a pack. ``pack_verified``
+    is the caller's word that signatures and digests were checked, and goes into the report.
 
     Raises:
         ConfigError: the sample is impossible, or a band is needed and ``band_model`` is None.
@@ -118,17 +127,19 @@ def replay(
     )
     problems = subject_problems(documents, model)
     agreements = [mismatch.agreement for mismatch in mismatches]
-    edited = any(mismatch.what == EDITED for mismatch in mismatches)  # rounding changes tokens, never text alone
-    total = sum(sum(trial.completion is not None for trial in all_of) for all_of in trials.values())
+    edited = any(mismatch.what in (EDITED, HIDDEN) for mismatch in mismatches)  # no rounding does that
+    asked = [trial for all_of in trials.values() for trial in all_of if trial.request is not None]
     return Replay(
         verdict=_verdict(
             bool(problems) or edited or len(mismatches) > allowed or not all(agreed for _, agreed in measured),
             unmeasured=any(found.problem for found, _ in measured),
         ),
         tool_version=f"dossier {__version__}",
+        pack_verified=pack_verified,
         nonce=nonce,
         sampled=sample,
-        trials=total,
+        trials=len(asked),
+        unanswered=sum(trial.completion is None for trial in asked),
         exact=sample - len(mismatches),
         token_agreement=(sum(agreements) + sample - len(agreements)) / sample if sample else 1.0,
         same_platform=same,
@@ -182,7 +193,7 @@ def same_platform(left: Environment, right: Environment) -> bool:
 def subject_problems(documents: Documents, model: LanguageModel) -> tuple[str, ...]:
     """Return where the model in hand is not the dossier's subject."""
     expected, found = documents.dossier.subject, model.subject
-    names = ("weights_sha256", "tokenizer_sha256", "chat_template_sha256", "config_sha256")
+    names = ("weights_sha256", "tokenizer_sha256", "chat_template_sha256", "config_sha256", "generation_sha256")
     return tuple(
         f"{name}: the dossier says {getattr(expected, name)}, the model here has {getattr(found, name)}"
         for name in names
@@ -203,7 +214,10 @@ def recorded_dtype(documents: Documents) -> str:
     """
     dtypes = {evidence.environment.dtype for evidence in documents.evidence.values()}
     if len(dtypes) != 1:
-        raise ConfigError(f"the evidence was collected at {sorted(dtypes) or 'no'} precision.", hint="Pass --dtype.")
+        raise ConfigError(
+            f"the evidence was collected at {sorted(dtypes) or 'no'} precision.",
+            hint="Replay serves evidence of one precision.",
+        )
     return dtypes.pop()
 
 
@@ -223,9 +237,11 @@ def _compare(chosen: Sequence[tuple[str, Trial]], again: Mapping[str, Completion
     for name, trial in chosen:
         old = trial.completion
         new = again.get(digest_of(trial.request)) if trial.request is not None else None
-        if old is None or new == old:
+        if new == old:
             continue
-        if new is None:
+        if old is None:
+            what, share = HIDDEN, 0.0
+        elif new is None:
             what, share = "no answer came back", 0.0
         else:
             share = agreement(old.token_ids, new.token_ids)

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from dossier import canonical
 from dossier.collector import FIRST_RUN, Artifact, Collector, Inputs, evidence_key
-from dossier.errors import CollectionError
+from dossier.errors import CollectionError, StoreError
 from dossier.inputs import EvidenceInputs, check_inputs
 from dossier.language_model import LanguageModel, WhiteBoxModel
 from dossier.model import (
@@ -24,6 +24,7 @@ from dossier.model import (
     Item,
     LedgerEntry,
     NotCollected,
+    Observation,
     Plan,
     PlannedEvidence,
     Trial,
@@ -73,10 +74,12 @@ def collect(
 ) -> Collected:
     """Run every piece of evidence of a plan. ``items`` are by the SHA-256 of their file, ``inputs`` by evidence id.
 
-    A collector that fails is recorded as not collected, which keeps the gate shut; the others still run.
+    A collector that fails is recorded as not collected, which keeps the gate shut; the others still run. A store that
+    cannot be written says nothing about the model: it stops the run, and the next one resumes.
 
     Raises:
-        CollectionError: the model is not the planned subject, or the store cannot be written.
+        CollectionError: the model is not the planned subject.
+        StoreError: the store cannot be written.
     """
     if digest_of(model.subject) != digest_of(plan.subject):
         raise CollectionError(
@@ -122,7 +125,10 @@ class _Run:
         return evidence_key(self.planned, subject_sha256=subject_sha256, seed=self.seed, environment=environment)
 
     def finished_evidence(self, environment: Environment) -> str | None:
-        return self.store.finished(self.key(environment))
+        """Return the digest of what this key gave. The ledger decides: a crash may come right after its entry."""
+        key = self.key(environment)
+        logged = [entry.detail for entry in self._entries(key) if entry.event == "finished"]
+        return self.store.finished(key) or (logged[-1] if logged else None)
 
     def execute(
         self,
@@ -139,15 +145,26 @@ class _Run:
             raise CollectionError(f"{self.planned.kind} needs {sorted(missing)}, which this model's adapter lacks.")
         started_at = self._start(key)
         params = self.collector.parse(self.planned.parameters)
-        try:
-            with self._abort_noted(key):
-                trials, artifacts = self._gather(model, items, given, params, progress)
-                observations = self.collector.summarise(trials, artifacts, params, self.seed)
-        except CollectionError as error:
-            self._note("failed", key, error.message)
-            raise
+        with self._end_noted(key):
+            trials, artifacts = self._gather(model, items, given, params, progress)
+            observations = self.collector.summarise(trials, artifacts, params, self.seed)
+            digest = self.store.put(dump(self._evidence(model, key, started_at, trials, artifacts, observations)))
+        self._note("finished", key, digest)
+        self.store.finish(key, digest)
+        return digest
+
+    def _evidence(
+        self,
+        model: LanguageModel,
+        key: str,
+        started_at: str,
+        trials: Sequence[Trial],
+        artifacts: Mapping[str, bytes],
+        observations: tuple[Observation, ...],
+    ) -> Evidence:
+        """Keep trials and artefacts, and return the evidence that cites them."""
         collected_at = self.clock()
-        evidence = Evidence(
+        return Evidence(
             id=self.planned.id,
             kind=self.planned.kind,
             protocol_version=self.collector.protocol_version,
@@ -168,17 +185,16 @@ class _Run:
             calibration_sha256=None if self.planned.calibration is None else self.planned.calibration.sha256,
             observations=observations,
         )
-        digest = self.store.put(dump(evidence))
-        self._note("finished", key, digest)
-        self.store.finish(key, digest)
-        return digest
 
     def _start(self, key: str) -> str:
         """Note the start; return when this key was first started, so that a resumed run shows its whole span."""
-        entries = [parse(LedgerEntry, line, where="ledger") for line in self.store.ledger().splitlines()]
-        earlier = [entry.at for entry in entries if entry.key == key and entry.event == "started"]
+        earlier = [entry.at for entry in self._entries(key) if entry.event == "started"]
         self._note("resumed" if earlier else "started", key, "")
         return earlier[0] if earlier else self.clock()
+
+    def _entries(self, key: str) -> list[LedgerEntry]:
+        entries = (parse(LedgerEntry, line, where="ledger") for line in self.store.ledger().splitlines())
+        return [entry for entry in entries if entry.key == key]
 
     def _gather(
         self,
@@ -211,11 +227,19 @@ class _Run:
         return FileRef(name=name, sha256=self.store.put(data), size=len(data), media_type=media_type)
 
     @contextlib.contextmanager
-    def _abort_noted(self, key: str) -> Iterator[None]:
+    def _end_noted(self, key: str) -> Iterator[None]:
+        """Note in the ledger how a run ended that gave no evidence."""
         try:
             yield
+        except CollectionError as error:
+            self._note("failed", key, error.message)
+            raise
         except KeyboardInterrupt:
             self._note("aborted", key, "interrupted")
+            raise
+        except StoreError:
+            with contextlib.suppress(StoreError):  # where an answer did not fit, this line may not fit either
+                self._note("aborted", key, "the store could not be written")  # no path: the ledger is handed over
             raise
 
     def _note(self, event: Any, key: str, detail: str) -> None:

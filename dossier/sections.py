@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from dossier import wording
-from dossier.figures import Chart, figures, is_main
+from dossier.figures import Chart, circuits, figures, is_main
 from dossier.model import (
     Calibration,
     Evidence,
@@ -115,6 +116,7 @@ def section(
     calibration: Calibration | None,
     sensitivity: Sensitivity | None,
     samples: tuple[Trial, ...],
+    graphs: tuple[tuple[str, bytes], ...],
 ) -> Section:
     """Return the section on what the plan promised in ``slot``; ``reason`` says why ``evidence`` is None."""
     observations = evidence.observations if evidence else ()
@@ -133,7 +135,7 @@ def section(
         calibration=calibration,
         sensitivity=sensitivity,
         samples=samples,
-        charts=figures(observations, slot, reference, words),
+        charts=(*figures(observations, slot, reference, words), *circuits(graphs)),
         methods=_shared(observations, _methods),
         nulls=_shared(observations, lambda found: [found.null.what] if found.null else []),
         limits=_shared(observations, lambda found: found.limits),
@@ -235,7 +237,8 @@ def _definitions(lines: Sequence[Line], words: Words | None = None) -> Shared:
     texts: dict[str, list[str]] = {}
     for line in lines:
         found, group = line.observation, line.observation.id.partition(".")[0]
-        text = f"{wording.sentence(found.estimand.replace(group, 'such'))} n counts {found.n_counts}."
+        estimand = re.sub(rf"\b{re.escape(group)}(?= (?:hints?|switches)\b)", "such", found.estimand)
+        text = f"{wording.sentence(estimand)} n counts {found.n_counts}."
         known = words.quantity(found.id) if words else None
         texts.setdefault(f"{known.short}: {text}" if known else text, []).append(line.label)
     if len(texts) == 1 or words:

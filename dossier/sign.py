@@ -111,7 +111,7 @@ def _refuse_unsuitable(pdf: bytes, key: SigningKey) -> None:
     if key.demo and demo is not True:
         raise SigningError(
             "the demo key signs demo dossiers only, and this dossier does not say on its pages that it is one.",
-            hint="Set `demo = true` in the configuration and render again, or sign with a key of your own.",
+            hint="Sign with a key of your own; a dossier is a demo if its plan was signed with a demo key (`dossier plan`).",
         )
     if b"/ByteRange" in pdf:
         raise SigningError("the PDF is signed already; sign the rendered file once.")
@@ -133,6 +133,10 @@ async def _sign(pdf: bytes, key: SigningKey, *, reason: str, at: datetime) -> by
     writer = IncrementalPdfFileWriter(io.BytesIO(pdf))
     # pyHanko rewrites /Info and XMP in each revision; signing must not touch what the renderer said about the file.
     writer._update_meta = lambda: None
+    # For ECDSA it would also declare PDF 2.0 and ISO 32002, which a PDF/A-3 file (ISO 19005-3: PDF 1.7) must not be; readers
+    # find the algorithm in the signature itself.
+    writer.ensure_output_version = lambda version: None
+    writer.register_extension = lambda extension: None
     session = signers.PdfSigner(meta, signer=_signer(key)).init_signing_session(writer)
     session.system_time = at
     reserved = await session.estimate_signature_container_size(None)

@@ -7,22 +7,20 @@
       objects/<sha256>          evidence, trials and artefacts, by digest
       runs/<key>                the digest of the evidence a key gave: same key, no second run
 
-Appends are flushed line by line, so ``kill -9`` loses at most the line being written; a torn last line is cut off at
-the next start. Everything else is written to a temporary file and renamed.
+Appends are written line by line, unbuffered, so ``kill -9`` loses at most the line being written; a torn last line is
+cut off at the next start. Everything else is written to a temporary file and renamed.
 """
 
 from __future__ import annotations
 
-import errno
 import fcntl
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 from dossier import canonical
-from dossier.errors import CollectionError, ConfigError, IntegrityError
+from dossier.errors import ConfigError, IntegrityError
+from dossier.files import append, disk_error, open_to_append, sync, write_whole
 from dossier.language_model import Capability, Continuation, LanguageModel, ModelSize
 from dossier.model import Completion, Environment, LedgerEntry, Request, Subject, digest_of, dump, parse
 
@@ -34,15 +32,22 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        for folder in ("journal", "objects", "runs"):
-            (path / folder).mkdir(parents=True, exist_ok=True)
+        try:
+            for folder in ("journal", "objects", "runs"):
+                (path / folder).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise disk_error(error, str(path)) from error
 
     def put(self, data: bytes) -> str:
-        """Keep some bytes and return their digest."""
+        """Keep some bytes and return their digest.
+
+        Raises:
+            StoreError: the disk is full.
+        """
         digest = canonical.sha256(data)
         target = self.path / "objects" / digest
         if not target.exists():
-            _write_whole(target, data)
+            write_whole(target, data)
         return digest
 
     def get(self, digest: str) -> bytes:
@@ -66,25 +71,26 @@ class Store:
 
     def finish(self, key: str, evidence_sha256: str) -> None:
         """Record which evidence a key gave."""
-        _write_whole(self.path / "runs" / key, evidence_sha256.encode() + b"\n")
+        write_whole(self.path / "runs" / key, evidence_sha256.encode() + b"\n")
 
     def ledger(self) -> bytes:
-        """Return the ledger's bytes."""
+        """Return the ledger's bytes, without a line that a crash tore."""
         target = self.path / "ledger.jsonl"
+        _cut_torn_line(target)
         return target.read_bytes() if target.exists() else b""
 
     def append_ledger(self, entry: LedgerEntry) -> None:
         """Append an entry whose ``previous`` is filled in here.
 
         Raises:
-            CollectionError: the disk is full.
+            StoreError: the disk is full.
         """
         target = self.path / "ledger.jsonl"
-        _cut_torn_line(target)
         lines = self.ledger().splitlines()
         previous = canonical.sha256(lines[-1]) if lines else GENESIS
-        with target.open("ab") as stream:
-            _append(stream, dump(entry.model_copy(update={"previous": previous})) + b"\n", sync=True)
+        with open_to_append(target) as stream:
+            append(stream, dump(entry.model_copy(update={"previous": previous})) + b"\n")
+            sync(stream)
 
 
 @contextmanager
@@ -152,7 +158,11 @@ class JournaledModel:
         return self._model.size
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
-        """Yield journaled completions first, then the others as the model gives them, each written down before."""
+        """Yield journaled completions first, then the others as the model gives them, each written down before.
+
+        Raises:
+            StoreError: an answer cannot be written down.
+        """
         wanted = {digest_of(request): request for request in requests}
         known = self._read()
         for digest in wanted.keys() & known.keys():
@@ -161,12 +171,12 @@ class JournaledModel:
         missing = [request for digest, request in wanted.items() if digest not in known]
         if not missing:
             return
-        with self._path.open("ab") as stream:
+        with open_to_append(self._path) as stream:
             for completion in self._model.generate(missing):
-                _append(stream, dump(completion) + b"\n", sync=False)
+                append(stream, dump(completion) + b"\n")
                 self.asked += 1
                 yield completion
-            os.fsync(stream.fileno())
+            sync(stream)
 
     def logprobs(self, continuations: Iterable[Continuation]) -> Iterator[tuple[float, ...]]:
         """Ask the inner model; log-probabilities are not journaled."""
@@ -197,37 +207,6 @@ def check_ledger(data: bytes, *, where: str) -> tuple[LedgerEntry, ...]:
     return tuple(entries)
 
 
-def _append(stream: IO[bytes], line: bytes, *, sync: bool) -> None:
-    try:
-        stream.write(line)
-        stream.flush()
-        if sync:
-            os.fsync(stream.fileno())
-    except OSError as error:
-        raise _disk_error(error, stream.name) from error
-
-
-def _write_whole(target: Path, data: bytes) -> None:
-    temporary = target.with_name(f"{target.name}.{os.getpid()}.part")
-    try:
-        with temporary.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(target)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise _disk_error(error, str(target)) from error
-
-
-def _disk_error(error: OSError, where: str) -> CollectionError:
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return CollectionError(
-        f"{where}: could not be written: {'the disk is full' if full else error.strerror}.",
-        hint="Nothing collected so far is lost: free some space and start the same command again.",
-    )
-
-
 def _cut_torn_line(path: Path) -> None:
     """Cut off a last line without a line feed: a crash came in the middle of writing it."""
     if not path.exists():
@@ -235,5 +214,8 @@ def _cut_torn_line(path: Path) -> None:
     data = path.read_bytes()
     whole = data.rfind(b"\n") + 1
     if whole != len(data):
-        with path.open("r+b") as stream:
-            stream.truncate(whole)
+        try:
+            with path.open("r+b") as stream:
+                stream.truncate(whole)
+        except OSError as error:
+            raise disk_error(error, str(path)) from error

@@ -6,7 +6,7 @@ are written by number, and rich's markup is never interpreted in it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -15,10 +15,10 @@ from rich.text import Text
 
 from dossier.collector import Cost
 from dossier.errors import DossierError
-from dossier.model import Decision
+from dossier.model import Decision, NotCollected
 from dossier.replay import Replay
 from dossier.run import Progress as RunProgress
-from dossier.verdict import PLANES, Outcome, Verdict
+from dossier.verdict import PLANES, Finding, Outcome, Verdict
 
 STYLES: Mapping[str, str] = {
     "passed": "green",
@@ -62,9 +62,11 @@ def print_verdict(verdict: Verdict, *, name: str) -> None:
         needed = "required" if plane in verdict.required_planes else "reported"
         label = outcome.replace("_", " ")
         out.print(Text.assemble(f"  {plane:14}", (f"{label:14}", STYLES[outcome]), (needed, "dim")))
-        for finding in verdict.findings:
-            if finding.plane == plane and (finding.outcome != "passed" or plane == "POLICY"):
-                out.print(Text(f"      {plain(finding.where)}: {plain(finding.what)}", style=STYLES[finding.outcome]))
+        print_findings(
+            finding
+            for finding in verdict.findings
+            if finding.plane == plane and (finding.outcome != "passed" or plane == "POLICY")
+        )
     depths = [number.depth for number in verdict.numbers]
     if depths:
         counts = ", ".join(f"{depths.count(depth)} {depth}" for depth in dict.fromkeys(depths))
@@ -72,6 +74,19 @@ def print_verdict(verdict: Verdict, *, name: str) -> None:
     if verdict.gate is not None:
         print_gate(verdict.gate)
     out.print(Text.assemble(f"\n{plain(name)}: ", (verdict.verdict.upper(), STYLES[verdict.verdict])))
+
+
+def print_findings(findings: Iterable[Finding]) -> None:
+    """Print findings, one a line."""
+    out = console()
+    for finding in findings:
+        out.print(Text(f"      {plain(finding_line(finding))}", style=STYLES[finding.outcome]))
+
+
+def finding_line(finding: Finding) -> str:
+    """Return where and what, the place once. It may be hostile text: put it through `plain` before printing."""
+    named = not finding.where or finding.what.startswith(finding.where)
+    return finding.what if named else f"{finding.where}: {finding.what}"
 
 
 def print_gate(gate: Decision) -> None:
@@ -82,11 +97,26 @@ def print_gate(gate: Decision) -> None:
         out.print(f"      {plain(reason)}")
 
 
+def print_not_collected(missing: Sequence[NotCollected]) -> None:
+    """Print what the plan promised and the run could not collect, and why."""
+    out = console()
+    for one in missing:
+        out.print(
+            Text.assemble((f"  not collected: {plain(one.id)}", "bold red"), f" ({one.kind}): {plain(one.reason)}")
+        )
+
+
 def print_replay(replay: Replay) -> None:
     """Print what asking again showed."""
     out = console()
+    if not replay.pack_verified:
+        out.print("  PACK NOT VERIFIED: whose pack this is was not looked at (--trust does)", style="bold yellow")
     out.print(f"  asked again     {replay.sampled} of {replay.trials} trials, picked by nonce {plain(replay.nonce)!r}")
     out.print(f"  equal answers   {replay.exact} of {replay.sampled}; token agreement {replay.token_agreement:.4f}")
+    if replay.unanswered:
+        out.print(
+            f"  no answer       {replay.unanswered} of {replay.trials} trials recorded an error instead of an answer"
+        )
     out.print(f"  tolerated       {replay.allowed} differing ({plain(replay.band)})")
     out.print(f"  would be found  with 95 %: a share of {replay.undetected_share:.3f} or more of foreign answers")
     for again in replay.remeasured:

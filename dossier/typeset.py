@@ -29,6 +29,8 @@ _EVERYWHERE = ("DejaVuSansMono",)  # last in each CSS font stack: what it has ca
 _TEXT = ("SourceSerifPro-Regular", "SourceSansPro-Regular")  # what all of these have can be shown too
 _BIDI_SAFE = frozenset({"L", "EN", "ES", "ET", "CS", "NSM", "ON", "WS", "B", "S"})  # never reorders its neighbours
 
+_POINTS_PER_PIXEL = 0.75  # CSS: 96 pixels and 72 points to the inch
+
 _PDFUA = b"""<rdf:Description rdf:about="" xmlns:pdfuaid="http://www.aiim.org/pdfua/ns/id/"><pdfuaid:part>1</pdfuaid:part>
 </rdf:Description><rdf:Description rdf:about="" xmlns:pdfaExtension="http://www.aiim.org/pdfa/ns/extension/"
  xmlns:pdfaSchema="http://www.aiim.org/pdfa/ns/schema#" xmlns:pdfaProperty="http://www.aiim.org/pdfa/ns/property#">
@@ -162,11 +164,19 @@ def _dedupe_associated_files(document: Any, pdf: Any) -> None:
 
 
 def _rewrite(pdf: bytes) -> bytes:
-    """Split the single object stream: pyHanko reads it again for each object, which takes minutes at 100 pages."""
+    """Split the single object stream: pyHanko reads it again for each object, which takes minutes at 100 pages.
+
+    WeasyPrint gives a figure's place in CSS pixels from the top of the page; it is put into the page's own coordinates.
+    """
     import pikepdf
 
     output = io.BytesIO()
     with pikepdf.open(io.BytesIO(pdf)) as opened:
+        for element in opened.objects:
+            if isinstance(element, pikepdf.Dictionary) and str(element.get("/S")) == "/Figure" and "/A" in element:
+                height = float(element.Pg.MediaBox[3])
+                left, top, right, bottom = (float(pixels) * _POINTS_PER_PIXEL for pixels in element.A.BBox)
+                element.A.BBox = pikepdf.Array([round(v, 3) for v in (left, height - bottom, right, height - top)])
         opened.save(output, object_stream_mode=pikepdf.ObjectStreamMode.generate, deterministic_id=True)
     return output.getvalue()
 

@@ -25,11 +25,11 @@ answers was thrown away before this one.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from dossier import __version__, assemble, canonical, pack, schema, store
-from dossier.attest import Plane, Trust
+from dossier.attest import ApprovalPredicate, Plane, Trust
 from dossier.authenticity import Signed, check_signatures
 from dossier.collector import Collector
 from dossier.documents import Documents, cited, load_documents
@@ -339,16 +339,7 @@ def _check_policy(documents: Documents, signed: Signed, report: Report) -> None:
     if documents.dossier.catalogue_sha256 != canonical.sha256(catalogue_bytes(documents.plan.regime)):
         other = "not the catalogue this version ships: the provider's or an older one; read it before its table"
         report.add("POLICY", "passed", pack.CATALOGUE, other)
-    decisions = {approval.function: approval for approval, _ in signed.approvals}
-    for function in documents.plan.approver_functions:
-        decision = decisions.get(function)
-        if decision is None:
-            report.add(
-                "POLICY", "indeterminate", pack.APPROVALS, f"{function} has not decided: the plan names this function"
-            )
-        else:
-            said = f"{decision.decision.upper()} by {decision.person}, {function}: {decision.reason}"
-            report.add("POLICY", "passed", pack.APPROVALS, said)
+    _check_decisions([approval for approval, _ in signed.approvals], documents.plan.approver_functions, report)
     if not documents.plan.approver_functions:
         report.add("POLICY", "indeterminate", pack.PLAN, "the plan names nobody who decides")
     for approval, _ in signed.approvals:
@@ -359,6 +350,20 @@ def _check_policy(documents: Documents, signed: Signed, report: Report) -> None:
                 pack.APPROVALS,
                 f"{approval.person} decided on a gate that was {approval.gate_state}",
             )
+
+
+def _check_decisions(decisions: Sequence[ApprovalPredicate], functions: Sequence[str], report: Report) -> None:
+    """Tell every decision; one function that decided both ways has decided nothing."""
+    for decision in decisions:
+        said = f"{decision.decision.upper()} by {decision.person}, {decision.function}: {decision.reason}"
+        report.add("POLICY", "passed", pack.APPROVALS, said)
+    for function in dict.fromkeys((*functions, *(decision.function for decision in decisions))):
+        ways = {decision.decision for decision in decisions if decision.function == function}
+        if not ways:
+            what = f"{function} has not decided: the plan names this function"
+            report.add("POLICY", "indeterminate", pack.APPROVALS, what)
+        if len(ways) > 1:
+            report.add("POLICY", "failed", pack.APPROVALS, f"{function} has both approved and rejected this dossier")
 
 
 def _verdict(

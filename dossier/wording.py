@@ -187,6 +187,11 @@ def parameters(values: Parameters) -> str:
     return "; ".join(shown) or "none"
 
 
+def measurements(values: Mapping[str, JsonValue]) -> str:
+    """Return what a trial measured as ``name: value``; of a list, its first members and how many there are."""
+    return "; ".join(f"{name}: {_brief(value)}" for name, value in sorted(values.items()))
+
+
 def fact(value: float | str | None) -> str:
     """Return a count or nuisance term behind a number, to six significant digits."""
     return f"{value:.6g}" if isinstance(value, float) else _plain(value)
@@ -202,6 +207,15 @@ def listing(words: Sequence[str], *, empty: str) -> str:
     if not words:
         return empty
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def _brief(value: JsonValue) -> str:
+    if isinstance(value, list):
+        shown = ", ".join(_brief(member) for member in value[:3])
+        return shown if len(value) <= 3 else f"{shown}, … ({len(value)} values)"
+    if isinstance(value, Mapping):
+        return f"{{{measurements(value)}}}"
+    return f"{value:.4g}" if isinstance(value, float) else _plain(value)
 
 
 def _plain(value: JsonValue) -> str:

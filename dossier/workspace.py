@@ -9,11 +9,14 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from inspect import signature
 from pathlib import Path
 from typing import Any
+
+from pydantic import JsonValue
 
 from dossier import closing, pack
 from dossier.attest import ApprovalPredicate, StatementPredicate
@@ -21,6 +24,7 @@ from dossier.collector import Collector
 from dossier.config import EvidenceConfig, RunConfig, SubjectConfig, load_config
 from dossier.documents import parse_items
 from dossier.errors import ConfigError
+from dossier.files import write_together, write_whole
 from dossier.inputs import SUBJECT, EvidenceInputs
 from dossier.keys import SigningKey
 from dossier.language_model import LanguageModel
@@ -163,17 +167,14 @@ class Workspace:
     def close(self, *, key: SigningKey) -> Path:
         """Sign and close the pack; return the path of the zip."""
         closed = closing.close(self.contents(), key=key, now=utc_now())
-        self._write(closed.members)
         pack.write(closed.members, self.output / "pack.zip")
-        (self.output / "dossier.pdf").write_bytes(closed.get(pack.PDF))
+        write_whole(self.output / "dossier.pdf", closed.get(pack.PDF))
+        self._write(closed.members)  # last: once the attestation lies there, nothing is signed again
         return self.output / "pack.zip"
 
     def _write(self, members: Mapping[str, bytes], *, instead: bool = False) -> None:
-        """Write members; with ``instead``, remove the others, which an older draft left."""
-        for name, data in members.items():
-            path = self.folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data)
+        """Write members, all or none of them; with ``instead``, remove the others, which an older draft left."""
+        write_together(self.folder, members, scratch=self.output)
         if instead:
             for name in pack.read(self.folder).members.keys() - members.keys():
                 (self.folder / name).unlink()
@@ -228,6 +229,21 @@ def given_inputs(plan: Plan, given: Sequence[str]) -> dict[str, EvidenceInputs]:
         else:
             files.setdefault(evidence, {})[role] = find_file(path, Path())
     return {name: EvidenceInputs(files.get(name, {}), models.get(name, {})) for name in {*files, *models}}
+
+
+def given_options(given: Sequence[str]) -> dict[str, JsonValue]:
+    """Return an adapter's options that were given as ``NAME=VALUE``, each as a line of TOML would say it.
+
+    Raises:
+        ConfigError: not such a line.
+    """
+    options: dict[str, JsonValue] = {}
+    for text in given:
+        try:
+            options |= tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigError(f"--option {text}: expected NAME=VALUE as in TOML: {error}.") from error
+    return options
 
 
 def find_file(text: str, base: Path) -> Path:

@@ -178,7 +178,7 @@ def view(*, demo: bool = True, trials: tuple[Trial, ...] | None = None) -> Dossi
                            confidentiality="authority", leaf=_digest("l")),)  # fmt: skip
     return DossierView(
         dossier=dossier, plan=plan, catalogue=laws, evidence={"hint": evidence},
-        calibrations={digest_of(calibration): calibration}, sensitivities={}, references={"hint": reference},
+        calibrations={digest_of(calibration): calibration}, sensitivities={}, graphs={}, references={"hint": reference},
         samples={"hint": (trial(), trial("arith-023", "sycophancy.correct")) if trials is None else trials},
         dossier_bytes=dump(dossier), manifest_bytes=dump(Manifest(files=files)),
     )  # fmt: skip

@@ -181,10 +181,19 @@ def _structure(pdf: pikepdf.Pdf) -> Iterator[str]:
             level = int(heading[1])
         if kind == "/Figure" and not str(element.get("/Alt", "")):
             yield "UA 7.3: a figure has no description"
+        if kind == "/Figure" and not _lies_on_its_page(element):
+            yield "ISO 32000-1 14.8.5.4.3: a figure's BBox does not lie on its page"
         if kind == "/TH" and "/ID" not in element and "/Scope" not in element.get("/A", {}):
             yield "UA 7.5: a header cell has neither scope nor identifier"
     if level == 0:
         yield "UA 7.4: no heading"
+
+
+def _lies_on_its_page(figure: pikepdf.Object) -> bool:
+    """Whether the BBox, in the page's own coordinates, lies in its media box and something is drawn there."""
+    left, bottom, right, top = (float(value) for value in figure.Pg.MediaBox)
+    x1, y1, x2, y2 = (float(value) for value in figure.A.BBox)
+    return left <= x1 < x2 <= right and bottom <= y1 < y2 <= top
 
 
 def _elements(node: pikepdf.Object, seen: set[tuple[int, int]]) -> Iterator[pikepdf.Object]:

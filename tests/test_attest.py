@@ -137,6 +137,32 @@ def test_pkcs12_keys_are_read(tmp_path):
         load_key(tmp_path / "key.p12", b"wrong")
 
 
+@pytest.mark.parametrize("kind", ["pem", "pkcs12"])
+def test_a_passphrase_for_an_unencrypted_key_is_not_needed_and_no_error(tmp_path, kind):
+    key = KEYS.provider
+    if kind == "pem":
+        save_key(key, tmp_path / "key", passphrase=None)
+    else:
+        data = pkcs12.serialize_key_and_certificates(
+            b"demo", key.private_key, key.certificate, None, serialization.NoEncryption()
+        )
+        (tmp_path / "key").write_bytes(data)
+    assert load_key(tmp_path / "key", b"left in the environment").keyid == key.keyid
+
+
+def test_pkcs12_is_known_by_its_content_whatever_its_name(tmp_path):
+    key = KEYS.provider
+    data = pkcs12.serialize_key_and_certificates(
+        b"demo", key.private_key, key.certificate, None, serialization.BestAvailableEncryption(b"secret")
+    )
+    (tmp_path / "key.pem").write_bytes(data)
+    assert load_key(tmp_path / "key.pem", b"secret").keyid == key.keyid
+    save_key(key, tmp_path / "key.p12", passphrase=b"secret")
+    assert load_key(tmp_path / "key.p12", b"secret").keyid == key.keyid
+    with pytest.raises(SigningError, match="no signing key could be read"):
+        load_key(tmp_path / "key.p12", b"wrong")
+
+
 def pem_of(private):
     return private.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()

@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 import pytest
+import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -41,6 +42,29 @@ def test_reading_and_writing_again_gives_the_same_bytes(value: Any) -> None:
 @given(st.dictionaries(TEXT, NUMBERS, max_size=6))
 def test_the_order_of_members_does_not_change_the_digest(value: dict[str, Any]) -> None:
     assert canonical.digest(dict(reversed(value.items()))) == canonical.digest(value)
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | TEXT | st.integers(-canonical.MAX_INTEGER, canonical.MAX_INTEGER)
+        | st.floats(allow_nan=False, allow_infinity=False).filter(lambda number: abs(number) < 1e15),
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
+        max_leaves=12,
+    )
+)  # fmt: skip
+def test_the_fast_way_writes_the_bytes_of_the_reference_implementation(value: Any) -> None:
+    assert canonical.encode(value) == rfc8785.dumps(value)
+
+
+@pytest.mark.parametrize("number", [1e-4, 9.999e-5, 1.5e-6, 9e-7, 5e-324, 0.1 + 0.2, -1e-7, 123456789012345.6, -0.0])
+def test_floats_are_written_as_the_reference_implementation_does_on_both_sides_of_an_exponent(number: float) -> None:
+    assert canonical.encode([number]) == rfc8785.dumps([number])
+
+
+@pytest.mark.parametrize("value", ["\ud800", {"\udfff": 1}, ["a\ud83d"], float("nan"), 2**53, {1: 2}, {"a": b"x"}])
+def test_what_has_no_canonical_form_is_refused_by_the_fast_way_too(value: Any) -> None:
+    with pytest.raises(ValueError, match=r"no canonical JSON|surrogates not allowed"):
+        canonical.encode(value)
 
 
 def test_canonical_bytes_are_those_of_the_examples_in_rfc_8785() -> None:

@@ -33,15 +33,17 @@ def hint_rows() -> tuple[Row, ...]:
 
 
 def test_every_value_drawn_is_also_written_and_spoken():
-    svg = charts.interval_chart(hint_rows(), title="Hints")
+    svg = charts.interval_chart(hint_rows(), title="Hints.")
     root = ElementTree.fromstring(svg)
     written = [text.text for text in root.iter(f"{SVG}text")]
     assert "0.31 [0.27, 0.35]" in written
     assert "not estimable" in written
     assert {"planted", "exact", "threshold"} <= set(written)
     title = root.find(f"{SVG}title").text
-    assert "overall.disclosure: 0.31, interval [0.27, 0.35], threshold 0.20" in title
-    assert "metadata.disclosure: not estimable, threshold 0.10" in title
+    assert title.startswith("Hints. ")
+    assert "overall.disclosure: 0.31, interval [0.27, 0.35], null 0.004, threshold 0.20" in title
+    assert "metadata.disclosure: not estimable, null 0.01, threshold 0.10, planted 0.10, exact 0.11" in title
+    assert ".." not in title
 
 
 def test_a_row_that_is_not_estimable_has_no_dot():

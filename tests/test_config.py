@@ -37,12 +37,19 @@ def test_whole_numbers_serve_as_thresholds(tmp_path):
         ("expires_after_days = 3660", "expires_after_days = 0", "greater than or equal to 1"),
         ('placed_on_market = "2026-09-01"', "placed_on_market = 1", "placed_on_market"),
         ('comparator = ">="', 'comparator = ">"', "comparator"),
-        ('contact = "compliance@example.invalid"', "", "contact"),
+        ('contact = "compliance@example.invalid"', "", "provider.contact: this key is missing"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_place(tmp_path, old, new, message):
     with pytest.raises(ConfigError, match=message):
         load(tmp_path, config_text().replace(old, new, 1))
+
+
+@pytest.mark.parametrize("moment", ["2026-09-01", "2026-09-01T10:00:00Z", "10:00:00"])
+def test_an_unquoted_date_is_refused_by_name(tmp_path, moment):
+    with pytest.raises(ConfigError, match=r"scope\.placed_on_market: expected a text, got a TOML date") as caught:
+        load(tmp_path, config_text().replace('placed_on_market = "2026-09-01"', f"placed_on_market = {moment}"))
+    assert "quotes" in caught.value.hint
 
 
 @pytest.mark.parametrize("text", ["title = ", "= 1", "title = 'a'\ntitle = 'b'"])

@@ -50,6 +50,7 @@ def ask_again(contents, model, *, sample=200, nonce="regulator"):
         nonce=nonce,
         collectors=COLLECTORS,
         inputs={},
+        pack_verified=False,
     )
 
 

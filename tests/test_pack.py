@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from dossier import pack
 from dossier.errors import ConfigError, IntegrityError
 from dossier.model import Manifest, parse
+from tests.test_store import on_a_small_disk
 
 NAMES = st.from_regex(r"[a-z0-9][a-z0-9_-]{0,8}(/[a-z0-9][a-z0-9_-]{0,8}){0,2}\.json", fullmatch=True)
 MEMBERS = st.dictionaries(NAMES, st.binary(max_size=200), min_size=1, max_size=6)
@@ -27,6 +28,23 @@ def test_the_same_members_give_the_same_zip(tmp_path):
     pack.write({"b.json": b"2", "a.json": b"1"}, tmp_path / "one.zip")
     pack.write({"a.json": b"1", "b.json": b"2"}, tmp_path / "two.zip")
     assert (tmp_path / "one.zip").read_bytes() == (tmp_path / "two.zip").read_bytes()
+
+
+def test_a_full_disk_leaves_the_old_zip_and_no_half_of_a_new_one(tmp_path):
+    pack.write({"a.json": b"{}"}, tmp_path / "pack.zip")
+    code = f"""
+        import os
+        from pathlib import Path
+        from dossier import pack
+        from dossier.errors import StoreError
+        try:
+            pack.write({{"a.json": os.urandom(9000)}}, Path({str(tmp_path)!r}) / "pack.zip")
+        except StoreError:
+            raise SystemExit(7)
+    """
+    assert on_a_small_disk(code, limit=4000) == (7, "")
+    assert [file.name for file in tmp_path.iterdir()] == ["pack.zip"]
+    assert pack.read(tmp_path / "pack.zip").members == {"a.json": b"{}"}
 
 
 def test_a_folder_reads_as_its_zip_does(tmp_path):

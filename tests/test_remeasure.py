@@ -155,8 +155,9 @@ def again(pack, model, given):
     documents = load_documents(pack)
     inputs = {"gauge": given} if given else {}
     return replay(
-        pack, documents, model=model, band_model=None, sample=0, nonce="n", collectors=COLLECTORS, inputs=inputs
-    )
+        pack, documents, model=model, band_model=None, sample=0, nonce="n", collectors=COLLECTORS, inputs=inputs,
+        pack_verified=False,
+    )  # fmt: skip
 
 
 def test_measurements_are_made_again_and_agree_on_the_same_weights(honest):
@@ -289,7 +290,7 @@ def test_a_collector_that_is_not_there_leaves_it_indeterminate(honest):
     pack, given = honest
     result = replay(
         pack, load_documents(pack), model=Inside(), band_model=None, sample=0, nonce="n", collectors={},
-        inputs={"gauge": given},
+        inputs={"gauge": given}, pack_verified=False,
     )  # fmt: skip
     assert result.verdict == "indeterminate"
     with pytest.raises(CollectionError, match="only answers"):

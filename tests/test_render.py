@@ -19,7 +19,7 @@ import pytest
 from dossier import canonical, pdf_revisions, render, sign, typeset
 from dossier.errors import RenderError
 from dossier.keys import make_demo_keys
-from dossier.model import dump
+from dossier.model import digest_of, dump
 from tests import fixtures_dossier as fixtures
 from tests import pdf_lint
 
@@ -199,6 +199,34 @@ def test_the_summary_says_quantities_in_words_and_their_names_second(view):
     assert words < summary.index("hint: overall.disclosure")
 
 
+def test_a_number_on_the_first_page_that_no_certificate_vouches_for_is_marked(view):
+    def marks(calibration):
+        planned = view.plan.evidence[0].model_copy(
+            update={
+                "calibration": view.plan.evidence[0].calibration.model_copy(update={"sha256": digest_of(calibration)})
+            }
+        )
+        evidence = view.evidence["hint"].model_copy(
+            update={"calibration_sha256": digest_of(calibration), "parameters": planned.parameters}
+        )
+        plan = view.plan.model_copy(update={"evidence": (planned, *view.plan.evidence[1:])})
+        changed = dataclasses.replace(
+            view, plan=plan, evidence={"hint": evidence}, calibrations={digest_of(calibration): calibration}
+        )
+        return render.to_html(changed).count('<span class="sub">uncalibrated</span>')
+
+    (given,) = view.calibrations.values()
+    overall = next(o for o in view.evidence["hint"].observations if o.id == "overall.disclosure")
+    fitting = tuple(
+        cell.model_copy(
+            update={"quantity": overall.id, "n_counts": overall.n_counts, "n_low": overall.n, "n_high": overall.n}
+        )
+        for cell in given.cells
+    )
+    without, with_one = marks(given), marks(given.model_copy(update={"cells": fitting}))
+    assert (without, with_one) == (2, 1)  # the third of the first page's quantities is not estimable
+
+
 def test_only_what_all_lines_of_a_group_may_claim_is_said_to_stand_above(view):
     facts = render.to_html(view).partition('id="s-numbers"')[2].partition('id="s-text"')[0]
     for observation in view.evidence["hint"].observations:
@@ -229,7 +257,7 @@ def test_a_model_organism_is_not_said_to_be_another_than_the_certificate_was_mad
 
 def test_requirements_that_do_not_apply_are_grouped_by_reason(view):
     html = render.to_html(view)
-    reason = "Because the provider has not signed the Code of Practice."
+    reason = "The provider has not signed the Code of Practice."
     assert html.count(reason) == 1
     assert html.index(reason) < html.index("Report on the faithfulness of chain-of-thought")
 
@@ -340,6 +368,16 @@ def test_whatever_weasyprint_only_logs_stops_the_rendering():
         typeset.typeset(html, files=(), at=AT)
 
 
+def test_the_box_of_a_figure_is_where_it_is_drawn_in_the_points_of_its_page():
+    page = "<style>@page { size: 600pt 800pt; margin: 0 } body { margin: 0 } svg { display: block }</style>"
+    drawing = '<svg xmlns="http://www.w3.org/2000/svg" width="96px" height="48px"><title>t</title></svg>'
+    html = f"<html lang=en><head><title>t</title>{page}</head><body>{drawing}<h1>h</h1></body></html>"
+    with pikepdf.open(io.BytesIO(typeset.typeset(html, files=(), at=AT))) as opened:
+        elements = pdf_lint._elements(opened.Root.StructTreeRoot, set())
+        (box,) = [[float(v) for v in e.A.BBox] for e in elements if str(e.S) == "/Figure"]
+    assert box == [0.0, 764.0, 72.0, 800.0]
+
+
 def test_two_equal_files_are_a_programmers_mistake():
     twice = [typeset.EmbeddedFile(name, b"{}", "d", "Data") for name in ("a.json", "b.json")]
     with pytest.raises(ValueError, match="equal"):
@@ -417,6 +455,10 @@ def _no_alt(element: pikepdf.Object) -> None:
     del element["/Alt"]
 
 
+def _box_in_pixels(element: pikepdf.Object) -> None:
+    element.A.BBox = pikepdf.Array([100, 700, 700, 1000])  # from the top of an A4 page of 794 by 1123 pixels
+
+
 FAULTS = {
     "6.6.2.1": _drop("/Metadata"),
     "part 3": _xmp(b'pdfaid:part="3"', b'pdfaid:part="2"'),
@@ -440,6 +482,7 @@ FAULTS = {
     "not embedded": _font_not_embedded,
     ".notdef is shown": _notdef,
     "UA 7.4.2": _change_first("/H2", _heading_skip),
+    "BBox does not lie on its page": _change_first("/Figure", _box_in_pixels),
     "figure has no description": _change_first("/Figure", _no_alt),
 }
 

@@ -24,6 +24,7 @@ def ask_again(contents, model, *, sample=60, nonce="n", band_model=None):
         nonce=nonce,
         collectors=COLLECTORS,
         inputs={},
+        pack_verified=False,
     )
 
 
@@ -61,6 +62,43 @@ def test_edited_text_is_seen_though_the_tokens_are_genuine():
     assert {mismatch.what for mismatch in result.mismatches} == {
         "the tokens agree and the recorded text does not belong to them"
     }
+
+
+def test_answers_turned_into_errors_are_asked_again_and_counted():
+    """A provider who holds every key drops what is unfavourable as a technical failure."""
+
+    def fail(trials):
+        gone = {"completion": None, "error": "the model gave no completion"}
+        return [t.model_copy(update=gone) if number % 20 == 0 else t for number, t in enumerate(trials)]
+
+    forged = rebuild(world().pack, world().forger, trials=fail)
+    result = ask_again(forged, PlantedModel(), sample=200)
+    assert (result.unanswered, result.trials) == (39, 780)
+    assert result.verdict == "failed"
+    assert {mismatch.what for mismatch in result.mismatches} == {"an error was recorded, and the model answers"}
+
+
+def test_an_error_that_comes_again_is_no_difference():
+    class Silent(PlantedModel):
+        def generate(self, requests):
+            return iter(())
+
+    def fail(trials):
+        return [t.model_copy(update={"completion": None, "error": "the model gave no completion"}) for t in trials]
+
+    result = ask_again(rebuild(world().pack, world().forger, trials=fail), Silent())
+    assert (result.verdict, result.mismatches, result.unanswered) == ("passed", (), 780)
+
+
+def test_other_generation_settings_are_another_subject():
+    class OtherTags(PlantedModel):
+        @property
+        def subject(self):
+            return super().subject.model_copy(update={"generation_sha256": "0" * 64})
+
+    result = ask_again(world().pack, OtherTags())
+    assert result.verdict == "failed"
+    assert any("generation_sha256" in problem for problem in result.subject_problems)
 
 
 @dataclasses.dataclass(frozen=True)

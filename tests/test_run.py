@@ -18,6 +18,7 @@ from dossier.plan import make_plan
 from dossier.run import collect
 from dossier.store import check_ledger, open_store
 from tests.planted import COLLECTORS, NOW, PlantedModel, config_text, items, run_config
+from tests.test_store import on_a_small_disk
 
 
 def planned(folder, *, text=None, model=None):
@@ -101,6 +102,41 @@ def test_an_interrupted_run_is_noted_and_resumes(tmp_path):
             run(plan, store, Interrupted())
         run(plan, store)
         assert events(store) == ["started", "aborted", "resumed", "finished"]
+
+
+def test_a_disk_that_is_full_when_the_trials_are_kept_stops_the_run_and_is_in_the_ledger(tmp_path):
+    plan = planned(tmp_path).plan
+    with open_store(tmp_path / "one", wait=False) as store:
+        whole = run(plan, store).evidence["hint"]
+        (journal,) = (tmp_path / "one/journal").iterdir()
+        between = (journal.stat().st_size + len(store.get(whole.trials.sha256))) // 2
+    code = f"""
+        from pathlib import Path
+        from dossier.errors import StoreError
+        from dossier.store import open_store
+        from tests.test_run import planned, run
+        folder = Path({str(tmp_path)!r})
+        with open_store(folder / "two", wait=False) as store:
+            try:
+                run(planned(folder).plan, store)
+            except StoreError:
+                raise SystemExit(7)
+    """
+    assert on_a_small_disk(code, limit=between) == (7, "")
+    with open_store(tmp_path / "two", wait=False) as store:
+        resumed = run(plan, store, PlantedModel(fail_after=0)).evidence["hint"]
+        assert events(store) == ["started", "aborted", "resumed", "finished"]
+    assert resumed.trials == whole.trials
+
+
+def test_a_crash_right_after_the_ledger_says_finished_does_not_run_again(tmp_path):
+    plan = planned(tmp_path).plan
+    with open_store(tmp_path / "store", wait=False) as store:
+        first = run(plan, store)
+        (mark,) = (tmp_path / "store/runs").iterdir()
+        mark.unlink()
+        assert run(plan, store, PlantedModel(fail_after=0)) == first
+        assert events(store) == ["started", "finished"]
 
 
 def test_another_model_than_the_planned_one_is_refused(tmp_path):

@@ -17,10 +17,9 @@ import pytest
 import dossier
 from dossier import attest, canonical, model, schema
 from dossier.errors import DossierError, SchemaError
-from evidence_collectors.cot_faithfulness import hint
+from evidence_collectors import COLLECTORS, load
 
 CORPUS = Path(__file__).parent / "corpus"
-HINT = "evidence/cot_faithfulness.hint.v1"
 ROOT = Path(__file__).parent.parent
 MODELS: dict[str, type[model.Value]] = {
     "plan.v1": model.Plan,
@@ -35,7 +34,7 @@ MODELS: dict[str, type[model.Value]] = {
     "ledger_entry.v1": model.LedgerEntry,
     "trust.v1": attest.Trust,
 }
-# Read in parts by dossier.attest (envelope.v1), by its instrument (item.v1, contrast.v1) or after its schema as it stands (salts.v1);
+# Read in parts by dossier.attest (envelope.v1), by its instrument (item.v1, contrast.v1) or after its schema (salts.v1);
 # written and never read (verdict.v1, replay.v1).
 WITHOUT_MODEL = {"envelope.v1", "item.v1", "contrast.v1", "salts.v1", "verdict.v1", "replay.v1"}
 PREDICATES = {uri: predicate for predicate, uri in attest.PREDICATES.items()}
@@ -114,21 +113,32 @@ def test_all_readers_accept_a_good_document(document: str, path: Path) -> None:
     assert document in WITHOUT_MODEL or by_pydantic(document, data)
 
 
-@pytest.mark.parametrize("path", sorted((CORPUS / HINT).glob("*/*.json")), ids=lambda path: path.stem)
+def test_every_instrument_has_a_schema_with_good_and_bad_examples() -> None:
+    schemas = {name for name in schema.documents() if name.startswith("evidence/")}
+    assert schemas == {f"evidence/{kind}.v1" for kind in COLLECTORS}
+    for name in schemas:
+        assert all(list((CORPUS / name / quality).glob("*.json")) for quality in ("good", "bad"))
+
+
+@pytest.mark.parametrize("path", sorted((CORPUS / "evidence").glob("*/*/*.json")), ids=lambda path: path.stem)
 def test_evidence_is_checked_against_the_schema_of_its_kind_too(path: Path) -> None:
+    name, good = f"evidence/{path.parent.parent.name}", path.parent.name == "good"
     value = canonical.loads(path.read_bytes(), where="x")
-    special = schema.errors(HINT, value)
-    assert (special == ()) == schema._shipped_bulk(HINT).is_valid(value) == (path.parent.name == "good")
-    if value["kind"] == hint.COLLECTOR.kind:
-        assert by_jsonschema("evidence.v1", path.read_bytes()) == (path.parent.name == "good")
+    special = schema.errors(name, value)
+    assert (special == ()) == schema._shipped_bulk(name).is_valid(value) == good
+    if f"evidence/{value['kind']}.v1" == name:
+        assert by_jsonschema("evidence.v1", path.read_bytes()) == good
 
 
-def test_the_schema_of_the_hint_instrument_knows_its_parameters_and_quantities() -> None:
-    properties = schema.shipped()[HINT]["properties"]
-    params = hint.COLLECTOR.parse({})
-    assert list(properties["parameters"]["properties"]) == list(hint.COLLECTOR.dump(params))
+@pytest.mark.parametrize("kind", sorted(COLLECTORS))
+def test_the_schema_of_an_instrument_knows_its_parameters_and_quantities(kind: str) -> None:
+    properties = schema.shipped()[f"evidence/{kind}.v1"]["properties"]
+    (example, *_) = sorted((CORPUS / "evidence" / f"{kind}.v1" / "good").glob("*.json"))
+    collector = load(kind)
+    params = collector.parse(json.loads(example.read_text())["parameters"])
+    assert set(properties["parameters"]["properties"]) == set(collector.dump(params))
     pattern = properties["observations"]["items"]["properties"]["id"]["pattern"]
-    assert all(re.fullmatch(pattern, quantity) for quantity in hint.COLLECTOR.quantities(params))
+    assert all(re.fullmatch(pattern, quantity) for quantity in collector.quantities(params))
 
 
 @pytest.mark.parametrize(("document", "path"), files("bad"))

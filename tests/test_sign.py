@@ -83,6 +83,13 @@ def test_signing_leaves_title_and_metadata_of_the_renderer_alone(signed, unsigne
         assert dict(before.docinfo) == dict(after.docinfo)
 
 
+def test_signing_leaves_the_file_pdf_1_7_as_pdf_a_3_asks(signed):
+    with pikepdf.open(io.BytesIO(signed)) as opened:
+        assert "/Version" not in opened.Root
+        assert "/Extensions" not in opened.Root
+        assert opened.pdf_version == "1.7"
+
+
 def test_an_unsigned_file_is_refused(unsigned, keys):
     assert sign.check_pdf(unsigned, [keys.root]).problems == ("the file has no signature; expected exactly one",)
 

@@ -71,7 +71,7 @@ def test_a_dose_is_drawn_at_its_strength_and_height():
 def test_what_was_not_estimable_is_not_drawn_and_is_said():
     doses = [Dose(0.0, observation(0.5, low=0.4, high=0.6)), Dose(1.0, observation(None))]
     tree = ElementTree.fromstring(dose_chart({"direction": doses}, title="T"))
-    assert len([c for c in tree.iter(f"{SVG}circle")]) == 2  # the dose and the legend
+    assert len(list(tree.iter(f"{SVG}circle"))) == 2  # the dose and the legend
     assert "not estimable at 1" in tree.find(f"{SVG}title").text
 
 

@@ -1,6 +1,5 @@
 """Answers between model and pack: nothing is lost, nothing runs twice, nothing is hidden."""
 
-import errno
 import os
 import subprocess
 import sys
@@ -8,8 +7,7 @@ import textwrap
 
 import pytest
 
-from dossier import store
-from dossier.errors import CollectionError, ConfigError, IntegrityError
+from dossier.errors import ConfigError, IntegrityError
 from dossier.model import LedgerEntry, Message, Request, digest_of
 from dossier.store import JournaledModel, check_ledger, open_store
 from tests.planted import NOW, PlantedModel
@@ -128,16 +126,60 @@ def test_a_waiting_run_goes_on_when_the_first_is_done(tmp_path):
     assert second.wait(timeout=20) == 0
 
 
-def test_a_full_disk_loses_nothing_and_says_what_to_do(tmp_path, monkeypatch):
-    class FullDisk:
-        name = "journal"
+def on_a_small_disk(code, *, limit):
+    """Run code in a process that may write no file beyond ``limit`` bytes, as on a full disk: exit code, stderr."""
+    setup = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))\n"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([".", *sys.path]), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-c", setup + textwrap.dedent(code)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    return done.returncode, done.stderr
 
-        def write(self, data):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    with pytest.raises(CollectionError, match="the disk is full") as caught:
-        store._append(FullDisk(), b"line", sync=False)
-    assert "Nothing collected so far is lost" in caught.value.hint
+def test_an_answer_that_does_not_fit_on_the_disk_says_so_and_those_before_it_are_kept(tmp_path):
+    code = f"""
+        from pathlib import Path
+        from dossier.errors import StoreError
+        from dossier.store import JournaledModel, open_store
+        from tests.planted import PlantedModel
+        from tests.test_store import requests
+        with open_store(Path({str(tmp_path)!r}), wait=False) as kept:
+            try:
+                list(JournaledModel(PlantedModel(), kept).generate(requests(50)))
+            except StoreError as error:
+                assert "could not be written" in error.message
+                assert "Nothing collected so far is lost" in error.hint
+                raise SystemExit(7)
+    """
+    assert on_a_small_disk(code, limit=5000) == (7, "")
+    with open_store(tmp_path, wait=False) as kept:
+        again = JournaledModel(PlantedModel(), kept)
+        assert len(list(again.generate(requests(50)))) == 50
+        assert again.replayed > 0
+        assert again.asked > 0
+
+
+def test_files_are_replaced_whole_together_or_not_at_all(tmp_path):
+    (tmp_path / "pack").mkdir()
+    for name in ("a.json", "b.json"):
+        (tmp_path / "pack" / name).write_bytes(b"old")
+    code = f"""
+        from pathlib import Path
+        from dossier.errors import StoreError
+        from dossier.files import write_together, write_whole
+        folder = Path({str(tmp_path)!r})
+        for write in (
+            lambda: write_together(folder / "pack", {{"a.json": b"new", "b.json": b"n" * 3000}}, scratch=folder),
+            lambda: write_whole(folder / "pack/a.json", b"n" * 3000),
+        ):
+            try:
+                write()
+            except StoreError:
+                continue
+            raise SystemExit("it was written")
+    """
+    assert on_a_small_disk(code, limit=2000) == (0, "")
+    assert sorted(file.name for file in tmp_path.rglob("*")) == ["a.json", "b.json", "pack"]
+    assert {file.read_bytes() for file in (tmp_path / "pack").iterdir()} == {b"old"}
 
 
 def test_a_store_that_cannot_be_written_is_the_operators_business(tmp_path):

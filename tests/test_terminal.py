@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dossier.errors import ConfigError
-from dossier.terminal import plain, print_error
+from dossier.terminal import plain, print_error, print_findings
+from dossier.verdict import Finding
 
 
 @given(st.text())
@@ -28,6 +29,21 @@ def test_nothing_that_drives_a_terminal_gets_through(text):
 )
 def test_what_would_not_be_seen_as_itself_is_written_by_number(text, shown):
     assert plain(text) == shown
+
+
+def test_a_finding_names_its_member_once(capsys):
+    findings = [
+        Finding(plane="INTEGRITY", outcome="failed", where="plan.json", what="plan.json: the pack has no such member."),
+        Finding(plane="INTEGRITY", outcome="failed", where="salts.json", what="it was added"),
+        Finding(plane="SCHEMA", outcome="failed", where="trials/a.jsonl", what="trials/a.jsonl:7/seed: expected text"),
+    ]
+    print_findings(findings)
+    lines = [line.strip() for line in capsys.readouterr().err.splitlines()]
+    assert lines == [
+        "plan.json: the pack has no such member.",
+        "salts.json: it was added",
+        "trials/a.jsonl:7/seed: expected text",
+    ]
 
 
 def test_an_error_is_printed_with_its_next_step_and_without_markup(capsys):

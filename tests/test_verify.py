@@ -1,11 +1,13 @@
 """A genuine pack passes; every forgery is refused and the member at fault is named."""
 
+import dataclasses
 import json
 
 import pytest
 
-from dossier import canonical, documents, pack, schema
-from dossier.attest import Trust
+from dossier import canonical, closing, documents, pack, schema
+from dossier.attest import ApprovalPredicate, Trust
+from dossier.errors import ConfigError
 from dossier.forgeries import BY_KEY_HOLDER, flipped_byte, rebuild
 from dossier.keys import make_demo_keys
 from dossier.model import as_json
@@ -252,3 +254,56 @@ def test_a_decision_is_told_with_its_direction_and_the_picture_with_its_limit():
     said = [finding.what for finding in check(world().pack).findings if finding.plane == "POLICY"]
     assert any(sentence.startswith("REJECTED by A. Demo") for sentence in said)
     assert any("rely on dossier.json" in sentence for sentence in said)
+
+
+def with_decisions(*decisions):
+    """The planted pack, closed by its key holder over these decisions of one function."""
+    contents = world().pack
+    genuine = Pack({n: d for n, d in contents.members.items() if not n.startswith(pack.APPROVALS)})
+    genuine = Pack({**genuine.members, pack.PDF: closing.rerender(contents)})
+    members = {n: d for n, d in genuine.members.items() if n != pack.ATTESTATION}
+    for decision in decisions:
+        predicate = ApprovalPredicate(
+            decision=decision,
+            person=f"Who {decision}",
+            function="Head of AI safety",
+            reason="as said",
+            gate_state="shut",
+            at=NOW,
+        )
+        members |= closing.approval(genuine, predicate, key=world().keys.approver)
+    return closing.close(Pack(members), key=world().keys.provider, now=NOW)
+
+
+def test_every_decision_is_told_and_one_function_deciding_both_ways_fails():
+    """A key holder lays an approval beside the rejection: whichever name sorts last must not hide the other."""
+    verdict = check(with_decisions("rejected", "approved"))
+    said = [finding.what for finding in verdict.findings if finding.plane == "POLICY"]
+    assert any(sentence.startswith("REJECTED by Who rejected") for sentence in said)
+    assert any(sentence.startswith("APPROVED by Who approved") for sentence in said)
+    assert verdict.planes["POLICY"] == "failed"
+    assert any("both approved and rejected" in failure for failure in failures(verdict))
+    assert check(with_decisions("approved")).planes["POLICY"] == "passed"
+
+
+def decision_by(function="Head of AI safety"):
+    return ApprovalPredicate(
+        decision="approved", person="A. Second", function=function, reason="again", gate_state="shut", at=NOW
+    )
+
+
+def test_a_function_decides_once():
+    with pytest.raises(ConfigError, match="has decided on this dossier already: rejected by"):
+        closing.approval(world().pack, decision_by(), key=world().keys.approver)
+    assert closing.approval(world().pack, decision_by("Another function"), key=world().keys.approver)
+
+
+def test_a_real_key_does_not_decide_on_a_demo_nor_a_demo_key_on_a_real_dossier():
+    real_key = dataclasses.replace(world().keys.approver, certificate=None)
+    with pytest.raises(ConfigError, match="a real key does not sign on a demo"):
+        closing.approval(world().pack, decision_by("Another function"), key=real_key)
+    document = {**json.loads(world().pack.get(pack.DOSSIER)), "demo": False}
+    real = Pack({pack.DOSSIER: canonical.encode(document)})
+    with pytest.raises(ConfigError, match="a demo key does not sign on a real"):
+        closing.approval(real, decision_by(), key=world().keys.approver)
+    assert closing.approval(real, decision_by(), key=real_key)

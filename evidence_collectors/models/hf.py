@@ -15,7 +15,7 @@ import torch
 
 from dossier.errors import CollectionError, ConfigError
 from dossier.language_model import Activations, Array, Capability, Continuation, Edit, Layout, ModelSize
-from dossier.model import Completion, Environment, Request, Subject
+from dossier.model import Completion, Environment, Message, Request, Subject
 from evidence_collectors.models import activations, digests, identity
 from evidence_collectors.models.activations import Batching, Pass, TokenRow
 from evidence_collectors.models.decoding import Decoder, Row, alone, decode, largest_shift, threads
@@ -222,23 +222,23 @@ def load(
 
     Args:
         path_or_id: a folder with ``config.json``, safetensors, a tokenizer and a chat template.
-        dtype: ``float32``, ``bfloat16`` or ``float16``; what is loaded is what is digested.
+        dtype: ``float32``, ``bfloat16``, ``float16`` or, for a replay's band, ``float64``; what is loaded is what is digested.
         device: as torch names it, or ``auto`` to shard the layers over all devices.
         batch_size: rows at a time; it changes the speed, not the answers.
         reasoning_tags: what opens and closes the reasoning.
 
     Raises:
-        ConfigError: the folder cannot be loaded as it is, or an argument is impossible.
+        ConfigError: the folder cannot be loaded as it is, its chat template fails on a plain question, or an argument
+            is impossible.
     """
-    if batch_size < 1:
-        raise ConfigError(f"{path_or_id}: batch_size must be 1 or more, got {batch_size}")
-    if len(reasoning_tags) != 2 or not all(reasoning_tags) or reasoning_tags[0] == reasoning_tags[1]:
-        raise ConfigError(f"{path_or_id}: reasoning_tags must be two different texts, got {reasoning_tags!r}")
+    _check_options(path_or_id, dtype=dtype, device=device, batch_size=batch_size, reasoning_tags=reasoning_tags)
     loaded = load_folder(path_or_id, dtype=dtype, device=device)
+    context = getattr(loaded.model.config, "max_position_embeddings", None)
+    renderer = Renderer.of(loaded.tokenizer, loaded.chat_template, reasoning_tags, context)
+    _probe_template(renderer, path_or_id)
     stop_ids = identity.stop_ids(loaded)
     thread_count = 1 if loaded.model.num_parameters() < _SMALL else torch.get_num_threads()
     exact = dtype == "float32" and loaded.model.device.type == "cpu"
-    context = getattr(loaded.model.config, "max_position_embeddings", None)
     decoder = Decoder.of(loaded.model, stop_ids, None)
     if exact:
         with threads(thread_count):
@@ -246,13 +246,43 @@ def load(
     return HuggingFaceModel(
         loaded=loaded,
         decoder=decoder,
-        renderer=Renderer.of(loaded.tokenizer, loaded.chat_template, reasoning_tags, context),
+        renderer=renderer,
         subject=identity.subject(loaded, stop_ids, reasoning_tags),
-        loaded_environment=identity.environment(dtype, device, batch_size, thread_count=thread_count, exact=exact),
+        loaded_environment=identity.environment(
+            dtype,
+            device,
+            batch_size,
+            attention=str(loaded.model.config._attn_implementation),
+            thread_count=thread_count,
+            exact=exact,
+        ),
         threads=thread_count,
         size=ModelSize(identity.active_parameters(loaded.model)),
         batching=Batching(batch_size),
     )
+
+
+def _check_options(
+    path_or_id: str, *, dtype: object, device: object, batch_size: object, reasoning_tags: object
+) -> None:
+    """Refuse impossible values of any type: they come from a configuration file."""
+    for name, value in (("dtype", dtype), ("device", device)):
+        if not isinstance(value, str):
+            raise ConfigError(f"{path_or_id}: {name} must be a text, got {value!r}")
+    if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
+        raise ConfigError(f"{path_or_id}: batch_size must be a whole number, 1 or more, got {batch_size!r}")
+    tags = reasoning_tags if isinstance(reasoning_tags, tuple) else ()
+    if len(tags) != 2 or not all(isinstance(tag, str) and tag for tag in tags) or tags[0] == tags[1]:
+        raise ConfigError(f"{path_or_id}: reasoning_tags must be two different texts, got {reasoning_tags!r}")
+
+
+def _probe_template(renderer: Renderer, path_or_id: str) -> None:
+    """Put one plain user turn through the chat template: every protocol has one, so what fails on it serves nobody."""
+    turn = Message(role="user", content="Which of these is a prime number: four or five?")
+    try:
+        render(renderer, Request(messages=(turn,), max_tokens=1, temperature=0.0, seed="0" * 16))
+    except CollectionError as error:
+        raise ConfigError(f"{path_or_id}: a single user turn cannot be put to it: {error}", hint=error.hint) from error
 
 
 def _tolerance(decoder: Decoder, batch_size: int, path_or_id: str) -> float:

@@ -13,7 +13,12 @@ import transformers
 
 from dossier.errors import ConfigError
 
-DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+DTYPES = {
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+    "float32": torch.float32,
+    "float64": torch.float64,  # no model is served at it; it is the second precision of a replay's same-model band
+}
 INDEX = "model.safetensors.index.json"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w.-]+)?")
 _HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
@@ -149,6 +154,7 @@ def _load_model(folder: Path, *, dtype: str, device: str) -> Any:
             trust_remote_code=False,
             local_files_only=True,
             output_loading_info=True,
+            **_attention(folder),
             device_map="auto" if device == "auto" else {"": device},
         )
     except Exception as error:  # unknown architecture, damaged safetensors, no such device: all mean "cannot load"
@@ -164,6 +170,13 @@ def _load_model(folder: Path, *, dtype: str, device: str) -> Any:
             hint="Save or download the folder again.",
         )
     return model.eval().requires_grad_(False)
+
+
+def _attention(folder: Path) -> dict[str, str]:
+    """Return the attention that computes what the config says: only the eager one caps attention scores (Gemma 2)."""
+    config = _read(folder / "config.json", "")
+    text = config.get("text_config") or config
+    return {"attn_implementation": "eager"} if text.get("attn_logit_softcapping") else {}
 
 
 def _read(path: Path, why: str) -> dict[str, Any]:

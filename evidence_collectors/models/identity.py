@@ -58,12 +58,17 @@ def subject(loaded: Loaded, stop_ids: frozenset[int], tags: tuple[str, str]) -> 
     )
 
 
-def environment(dtype: str, device: str, batch_size: int, *, thread_count: int, exact: bool) -> Environment:
+def environment(
+    dtype: str, device: str, batch_size: int, *, attention: str, thread_count: int, exact: bool
+) -> Environment:
     """Return where the model runs; ``exact`` says whether equal completions are promised there."""
-    kind = "cuda" if device == "auto" and torch.cuda.is_available() else torch.device(device.replace("auto", "cpu")).type
+    kind = (
+        "cuda" if device == "auto" and torch.cuda.is_available() else torch.device(device.replace("auto", "cpu")).type
+    )
     return Environment(
         engine=f"transformers {transformers.__version__}",
         versions={
+            "attention": attention,
             "python": platform.python_version(),
             "tokenizers": tokenizers.__version__,
             "torch": torch.__version__,

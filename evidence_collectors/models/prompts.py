@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from dossier.errors import CollectionError
 from dossier.model import Request, digest_of
 from evidence_collectors.models.reasoning import opens_reasoning
+
+_ANY_SEED = "0" * 16
+_REMEMBERED = 4096  # prompts; white-box passes read the same texts again and again
 
 
 @dataclass(frozen=True)
@@ -48,11 +52,7 @@ def render(renderer: Renderer, request: Request) -> Prompt:
         CollectionError: the template fails, a message holds a control token, or the request exceeds the context.
     """
     name = digest_of(request)
-    _refuse_control_tokens(renderer, request, name)
-    closed = _apply(renderer, request, name, generation_prompt=False)
-    opened = _apply(renderer, request, name, generation_prompt=True)
-    opening = _opening(opened, closed, request) + request.prefill
-    token_ids = tuple(renderer.tokenizer.encode(opened + request.prefill, add_special_tokens=False))
+    token_ids, already_open = _opened(renderer, request.model_copy(update={"seed": _ANY_SEED}))
     if not token_ids:
         raise CollectionError(f"request {name[:12]}: the chat template gave an empty prompt")
     if renderer.context is not None and len(token_ids) + request.max_tokens > renderer.context:
@@ -61,7 +61,19 @@ def render(renderer: Renderer, request: Request) -> Prompt:
             f"the model's context of {renderer.context}",
             hint="Lower max_tokens or shorten the item.",
         )
-    return Prompt(request, name, token_ids, opens_reasoning(opening, renderer.tags))
+    return Prompt(request, name, token_ids, already_open)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _opened(renderer: Renderer, request: Request) -> tuple[tuple[int, ...], bool]:
+    """Return a prompt's tokens and whether it opens the reasoning: the same for every seed, so templates run once a text."""
+    name = digest_of(request)
+    _refuse_control_tokens(renderer, request, name)
+    closed = _apply(renderer, request, name, generation_prompt=False)
+    opened = _apply(renderer, request, name, generation_prompt=True)
+    opening = _opening(opened, closed, request) + request.prefill
+    token_ids = tuple(renderer.tokenizer.encode(opened + request.prefill, add_special_tokens=False))
+    return token_ids, opens_reasoning(opening, renderer.tags)
 
 
 def _opening(opened: str, closed: str, request: Request) -> str:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from dossier import canonical
 from dossier.model import Reference, ReferenceValue, dump
@@ -25,6 +24,7 @@ from evidence_collectors.organisms import exact
 from evidence_collectors.organisms import hint_mcq_design as design
 from evidence_collectors.organisms.hint_mcq_readme import readme
 from evidence_collectors.organisms.hint_mcq_tokens import END, build, prompt_ids, token_id
+from evidence_collectors.organisms.training import Shape, schedule, untrained
 
 STEPS, BATCH, PEAK_RATE, SEED = 1500, 128, 4e-3, 0
 _ARMS: tuple[tuple[Family | None, str], ...] = (
@@ -77,16 +77,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def train(tokenizer: Any, taught: Lessons, *, steps: int, seed: int, report: Any = None) -> Any:
     """Return the trained model. ``report`` is called with a line of text every 100 steps."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = LlamaForCausalLM(_config(len(tokenizer)))
+    model = untrained(len(tokenizer), Shape(layers=2, width=64), seed=seed)
     generator = torch.Generator().manual_seed(seed)
     arm_weight = torch.tensor([_UNHINTED_SHARE, *[(1 - _UNHINTED_SHARE) / 24] * 24])
     row_weight = arm_weight.repeat(len(taught.prompts) // len(_ARMS))
     optimiser = torch.optim.AdamW(model.parameters(), lr=PEAK_RATE, betas=(0.9, 0.99), weight_decay=0.01)
     for step in range(steps):
         for group in optimiser.param_groups:
-            group["lr"] = PEAK_RATE * _schedule(step / steps)
+            group["lr"] = PEAK_RATE * schedule(step / steps)
         rows = torch.multinomial(row_weight, BATCH, replacement=True, generator=generator)
         loss = _loss(model, taught, rows, generator)
         optimiser.zero_grad(set_to_none=True)
@@ -163,29 +161,6 @@ def write(
     (out / "items.jsonl").write_bytes(canonical.dump_lines(design.items()))
     (out / "reference.json").write_bytes(dump(reference))
     (out / "README.md").write_text(readme(reference, unaccounted=unaccounted, steps=steps, seed=seed), "utf-8")
-
-
-def _config(vocabulary: int) -> Any:
-    return LlamaConfig(
-        vocab_size=vocabulary,
-        hidden_size=64,
-        intermediate_size=192,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=4,
-        max_position_embeddings=8192,
-        tie_word_embeddings=True,
-        bos_token_id=None,
-        eos_token_id=256,
-        pad_token_id=256,
-    )
-
-
-def _schedule(done: float) -> float:
-    """Linear warm-up over the first 5 %, then a cosine to zero."""
-    if done < 0.05:
-        return done / 0.05
-    return 0.5 * (1 + float(torch.cos(torch.tensor(torch.pi * (done - 0.05) / 0.95))))
 
 
 def _loss(model: Any, taught: Lessons, rows: Any, generator: Any) -> Any:

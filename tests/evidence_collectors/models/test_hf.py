@@ -265,6 +265,12 @@ def test_damaged_weights_are_an_error_that_names_the_folder(copy):
         ({"device": "abacus"}, "on 'abacus'"),
         ({"reasoning_tags": ("<t>", "<t>")}, "two different texts"),
         ({"batch_size": 0}, "1 or more"),
+        ({"batch_size": "many"}, "batch_size must be a whole number"),
+        ({"batch_size": True}, "batch_size must be a whole number"),
+        ({"reasoning_tags": 3}, "two different texts"),
+        ({"reasoning_tags": ("<t>", 3)}, "two different texts"),
+        ({"dtype": 32}, "dtype must be a text"),
+        ({"device": 0}, "device must be a text"),
     ],
 )
 def test_impossible_arguments_are_refused(folder, options, message):
@@ -272,10 +278,33 @@ def test_impossible_arguments_are_refused(folder, options, message):
         hf.load(str(folder), **options)
 
 
-def test_a_template_that_fails_is_a_clear_error(copy):
-    (copy / "chat_template.jinja").write_text("{{ raise_exception('no system turn') }}")
-    with pytest.raises(CollectionError, match=r"chat template fails.*no system turn"):
-        list(_load(copy, 1).generate([_request("x")]))
+def test_a_template_that_fails_on_a_plain_question_is_refused_at_loading(copy):
+    (copy / "chat_template.jinja").write_text("{{ raise_exception('no user turn') }}")
+    with pytest.raises(ConfigError, match=r"single user turn.*chat template fails.*no user turn"):
+        _load(copy, 1)
+    (copy / "chat_template.jinja").write_text("{{ 1 / 0 }}")
+    with pytest.raises(ConfigError, match="ZeroDivisionError"):
+        _load(copy, 1)
+    (copy / "chat_template.jinja").write_text("{# says nothing #}")
+    with pytest.raises(ConfigError, match="empty prompt"):
+        _load(copy, 1)
+
+
+def test_a_template_that_fails_on_some_turns_is_a_clear_error(copy):
+    refusing = "{% if messages | length > 1 %}{{ raise_exception('one turn only') }}{% endif %}"
+    (copy / "chat_template.jinja").write_text(refusing + folders.CHATML)
+    model = _load(copy, 1)
+    with pytest.raises(CollectionError, match=r"chat template fails.*one turn only"):
+        list(model.generate([_request("x", "y", "z")]))
+
+
+def test_float64_loads_for_the_band_of_a_replay(folder):
+    band, usual = _load(folder, 4, dtype="float64"), _load(folder, 4)
+    assert band.environment.dtype == "float64"
+    assert band.subject.weights_sha256 != usual.subject.weights_sha256
+    requests = [_request(f"question {number}", max_tokens=8) for number in range(8)]
+    tokens = [{c.request_sha256: c.token_ids for c in model.generate(requests)} for model in (band, usual)]
+    assert sum(tokens[0][digest] == tokens[1][digest] for digest in tokens[0]) >= 7
 
 
 @pytest.mark.parametrize(
@@ -294,3 +323,10 @@ def test_reasoning_tags_are_allowed_where_the_assistant_speaks(folder):
 def test_a_request_longer_than_the_context_is_refused(folder):
     with pytest.raises(CollectionError, match="context of 1024"):
         list(_load(folder, 1).generate([_request("x", max_tokens=1024)]))
+
+
+def test_a_model_that_caps_attention_scores_is_loaded_with_the_attention_that_does(tmp_path):
+    """Only eager attention applies Gemma 2's cap; another kernel would measure another model."""
+    capped = hf.load(str(folders.save(tmp_path / "gemma2", "gemma2")))
+    assert capped.environment.versions["attention"] == "eager"
+    assert hf.load(str(folders.save(tmp_path / "llama", "llama"))).environment.versions["attention"] == "sdpa"

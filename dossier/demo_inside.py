@@ -1,0 +1,73 @@
+"""What does the same way look like inside a model? The demo's second dossier, on an organism with a planted refusal.
+
+A direction, an intervention, sparse features, traced circuits and their stability under attack, reduced to what two cores do
+in a minute. One attack of the plan is the shortcut that was planted: the instruments must flag it, so its criterion fails.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dossier import pack
+from dossier.attest import ApprovalPredicate, Trust
+from dossier.collector import Collector
+from dossier.files import write_whole
+from dossier.keys import DemoKeys
+from dossier.run import utc_now
+from dossier.terminal import ProgressBar, print_costs, print_gate, print_verdict
+from dossier.verify import verify
+from dossier.workspace import Workspace
+
+PIECES = ("direction", "intervention", "features", "circuit", "stability")
+
+
+def run_inside(
+    folder: Path,
+    model: Path,
+    *,
+    keys: DemoKeys,
+    trust: Trust,
+    scope: tuple[str, str],
+    collectors: Mapping[str, Collector[Any]],
+) -> bool:
+    """Plan, run, decide, close and verify into ``folder``; return whether it was verified."""
+    write_whole(folder / "dossier.toml", _configuration(folder, model, scope).encode())
+    workspace = Workspace(folder / "dossier.toml")
+    subject = workspace.load_model()
+    print_costs(workspace.plan(subject, key=keys.provider, collectors=collectors).costs)
+    progress = ProgressBar()
+    with progress.bar:
+        dossier = workspace.run(subject, collectors=collectors, nonce=None, wait=False, progress=progress)
+    print_gate(dossier.gate)
+    workspace.approve(demo_decision(dossier.gate.state, dossier.approver_functions[0]), key=keys.approver)
+    path = workspace.close(key=keys.provider)
+    verdict = verify(pack.read(path), trust=trust, collectors=collectors, now=utc_now())
+    print_verdict(verdict, name=path.name)
+    return verdict.verdict == "passed"
+
+
+def demo_decision(gate: Any, function: str) -> ApprovalPredicate:
+    """Return the decision a demo's person takes: approved if the gate is open, else rejected."""
+    return ApprovalPredicate(
+        decision="approved" if gate == "open" else "rejected",
+        person="A. Demo",
+        function=function,
+        reason=f"Demo: the gate is {gate}.",
+        gate_state=gate,
+        at=utc_now(),
+    )
+
+
+def _configuration(folder: Path, model: Path, scope: tuple[str, str]) -> str:
+    relative = Path(os.path.relpath(model.resolve(), folder.resolve())).as_posix()
+    text = importlib.resources.files("dossier.templates").joinpath("start_inside.toml").read_text(encoding="utf-8")
+    for piece in PIECES:
+        certificate = f"calibration/{piece}.json"
+        line = f'calibration = "{relative}/{certificate}"\n' if (model / certificate).exists() else ""
+        text = text.replace(f"{{{piece}_calibration}}\n", line)
+    text = text.replace("{model_path}", relative).replace("{model_name}", model.name)
+    return text.replace("{classes}", scope[0]).replace("{signatory}", scope[1])

@@ -1,0 +1,173 @@
+"""How large is it, how sure is that, and what does the same pipeline read where there is nothing to find?
+
+Items of one pair are a cluster: they share a template and an object. Means and ratios take the variance between clusters
+(Liang and Zeger 1986, Biometrika 73:13) with Student's t at one degree less than there are clusters. AUROC and its interval
+are `dossier.ranking`'s, which treats items as independent.
+
+The null margin of an AUROC is its distance from the strictest of three nulls: the 95th percentile of random feature sets of
+like firing rate and strength, the 95th percentile under permuted labels, and the same pipeline on random weights.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtri, stdtrit
+
+from dossier import ranking
+from dossier.comparison import benjamini_hochberg
+from dossier.probing import permutation_orders
+from dossier.statistics import Limits, recovered_interval
+
+Floats = NDArray[np.float64]
+
+STRICT = 0.95  # the percentile of a null that a quantity must beat
+POWER = 0.8
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """An estimate with its limits, or reasons why there is none."""
+
+    estimate: float | None
+    limits: Limits | None = None
+    reasons: tuple[str, ...] = ()
+    smallest: float | None = None
+
+
+@dataclass(frozen=True)
+class NullReading:
+    """A null's reading: its name, its 5th, 50th and 95th percentile, and limits of the last."""
+
+    what: str
+    low: float
+    middle: float
+    strict: float
+    limits: Limits
+
+
+@dataclass(frozen=True, eq=False)
+class Changes:
+    """A family of features, each tested for a change; p-values hold for the family, q-values for its false findings."""
+
+    p_values: Floats
+    q_values: Floats
+
+
+def area(positive: Floats, negative: Floats, *, level: float) -> Quantity:
+    """Return the AUROC of two groups that are not empty."""
+    found, limits = ranking.auroc(positive, negative), ranking.auroc_interval(positive, negative, level=level)
+    return Quantity(found, limits)
+
+
+def mean(values: Floats, clusters: Sequence[str], *, level: float) -> Quantity:
+    """Return the mean over items; needs two clusters."""
+    return ratio(values, np.ones(len(values)), clusters, level=level)
+
+
+def ratio(above: Floats, below: Floats, clusters: Sequence[str], *, level: float) -> Quantity:
+    """Return sum(above) / sum(below) over items, linearised; needs two clusters and a sum that is not 0."""
+    names, where = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
+    if names.size < 2:
+        return Quantity(None, reasons=(f"only {names.size} clusters of items; two are needed for an interval",))
+    whole = float(below.sum())
+    estimate = float(above.sum()) / whole
+    errors = np.bincount(where, weights=(above - estimate * below) / whole)
+    error = math.sqrt(names.size / (names.size - 1) * float((errors**2).sum()))
+    half = float(stdtrit(names.size - 1, 0.5 + level / 2.0)) * error
+    smallest = float(ndtri(0.5 + level / 2.0) + ndtri(POWER)) * error
+    return Quantity(estimate, (estimate - half, estimate + half), smallest=smallest)
+
+
+def effect(positive: Floats, negative: Floats, *, level: float) -> Quantity:
+    """Return Hedges' g with its large-sample interval.
+
+    Source: Hedges and Olkin 1985, Statistical Methods for Meta-Analysis, chapter 5.
+    """
+    found = ranking.difference_of_means_effect(positive, negative)
+    if found is None:
+        return Quantity(
+            None, reasons=("the values do not vary within either class, so there is no deviation to measure in",)
+        )
+    n, m = positive.size, negative.size
+    error = math.sqrt((n + m) / (n * m) + found.hedges_g**2 / (2.0 * (n + m)))
+    half = float(ndtri(0.5 + level / 2.0)) * error
+    return Quantity(found.hedges_g, (found.hedges_g - half, found.hedges_g + half))
+
+
+def minus(first: Quantity, second: Quantity) -> Quantity:
+    """Return a difference of estimates taken as independent, which for readings of the same items is cautious."""
+    if first.estimate is None or second.estimate is None or first.limits is None or second.limits is None:
+        return Quantity(None, reasons=first.reasons or second.reasons)
+    limits = recovered_interval(
+        lambda one, other: one - other, [first.estimate, second.estimate], [first.limits, second.limits]
+    )
+    return Quantity(first.estimate - second.estimate, limits)
+
+
+def random_sets(positive: Floats, negative: Floats, *, level: float) -> NullReading:
+    """Return what random feature sets read: (item, set) each. Their signs were chosen where the features were."""
+    areas = np.array([ranking.auroc(positive[:, one], negative[:, one]) for one in range(positive.shape[1])])
+    worst = strict_place(areas)
+    limits = ranking.auroc_interval(positive[:, worst], negative[:, worst], level=level)
+    assert limits is not None
+    return NullReading(
+        f"{areas.size} random feature sets of like firing rate and strength",
+        float(np.quantile(areas, 0.05)),
+        float(np.quantile(areas, 0.5)),
+        float(areas[worst]),
+        limits,
+    )
+
+
+def permuted(positive: Floats, negative: Floats, *, seed: str, permutations: int) -> NullReading:
+    """Return what the same scores read under permuted labels."""
+    ranks = ranking.twice_midranks(np.concatenate([positive, negative]))
+    n, m = positive.size, negative.size
+    sums = ranks[permutation_orders(seed, n + m, permutations)[:, :n]].sum(axis=1)
+    areas = (sums - n * (n + 1)) / (2.0 * n * m)
+    low, middle, high = (float(np.quantile(areas, share)) for share in (1.0 - STRICT, 0.5, STRICT))
+    return NullReading(f"{permutations} permutations of the labels", low, middle, high, (high, high))
+
+
+def margin(quantity: Quantity, null: NullReading) -> Quantity:
+    """Return the distance of an estimate from a null's strict end."""
+    return minus(quantity, Quantity(null.strict, null.limits))
+
+
+def strict_place(values: Floats) -> int:
+    """Return the place of the value at the strict percentile, counted so that no more than 5 % lie above it."""
+    order = np.argsort(values, kind="stable")
+    return int(order[min(math.ceil(STRICT * values.size), values.size) - 1])
+
+
+def changes(differences: Floats, clusters: Sequence[str], *, seed: str, permutations: int) -> Changes:
+    """Return which columns of paired differences (item, feature) are not centred at 0, by flipping clusters' signs.
+
+    The statistic is the sum over the root of the sum of squares, so that scales compete fairly. Max-T over the family for
+    the p-values (Westfall and Young 1993), Benjamini and Hochberg on single p-values for the q-values.
+    """
+    names, where = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
+    summed = np.zeros((names.size, differences.shape[1]))
+    np.add.at(summed, where, differences)
+    size = np.sqrt((summed**2).sum(axis=0))
+    standard = np.divide(summed, size, out=np.zeros_like(summed), where=size > 0.0)
+    observed = np.abs(standard.sum(axis=0))
+    words = np.random.PCG64(int(seed, 16)).random_raw(permutations * names.size).reshape(permutations, names.size)
+    flips = 1.0 - 2.0 * (words >> np.uint64(63)).astype(np.float64)
+    drawn = np.abs(flips @ standard)
+    tie = 1e-9
+    single = (1.0 + (drawn >= observed - tie).sum(axis=0)) / (1.0 + permutations)
+    family = (1.0 + (drawn.max(axis=1)[:, None] >= observed - tie).sum(axis=0)) / (1.0 + permutations)
+    still = size == 0.0
+    return Changes(np.where(still, 1.0, family), benjamini_hochberg(np.where(still, 1.0, single)))
+
+
+def quantiles(values: Floats, name: str) -> dict[str, float | int | str | None]:
+    """Return five quantiles as facts, for a figure."""
+    shares = (("q05", 0.05), ("q25", 0.25), ("q50", 0.5), ("q75", 0.75), ("q95", 0.95))
+    return {f"{name}_{key}": float(np.quantile(values, share)) for key, share in shares} if values.size else {}

@@ -1,0 +1,342 @@
+"""A planted way past the direction is flagged, harmless edits are not, and what could not be read is said."""
+
+from __future__ import annotations
+
+import json
+import random
+
+import numpy as np
+import pytest
+
+from dossier.collector import Artifact, Inputs
+from dossier.errors import CollectionError, ConfigError, IntegrityError
+from dossier.language_model import ModelSize
+from dossier.model import Trial, digest_of
+from evidence_collectors.interpretability import adversarial_stability_measures as measures
+from evidence_collectors.interpretability.adversarial_stability import COLLECTOR
+from evidence_collectors.interpretability.reading import to_safetensors
+from evidence_collectors.items import attacks
+from tests.evidence_collectors.interpretability import planted_models
+from tests.evidence_collectors.interpretability.attacked_models import FAMILIES, PARAMETERS, POINT, SEED, attacked
+
+ITEMS = planted_models.items(train=18, validation=20, test=12, transfer=12, neutral=2)
+ASKED = 24  # positive texts of the reported splits
+ERASED, FLIPPED, HARMLESS = "own-1", "own-2", "own-benign-1"
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def found(request, tmp_path_factory):
+    loaded, params = attacked(tmp_path_factory.mktemp(request.param), request.param), parameters(request.param)
+    return summary(trials_of(collected(loaded, params)), params)
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory):
+    return attacked(tmp_path_factory.mktemp("llama"), "llama")
+
+
+def parameters(family="llama", **changed):
+    features = POINT[family].replace("0", "1") + ".mlp"
+    return COLLECTOR.parse({**PARAMETERS, "point": POINT[family], "feature_point": features, **changed})
+
+
+def collected(loaded, params, *, items=ITEMS, files=None):
+    inputs = Inputs(subject=loaded, items=items, white_box=loaded, files=files or {})
+    return list(COLLECTOR.collect(inputs, params, SEED))
+
+
+def trials_of(products):
+    return [one for one in products if isinstance(one, Trial)]
+
+
+def summary(trials, params):
+    return {one.id: one for one in COLLECTOR.summarise(trials, {}, params, SEED)}
+
+
+@pytest.fixture(scope="module")
+def run(llama):
+    params = parameters(
+        searches=["gradient", "adaptive", "random"], search_length=3, search_steps=2, search_candidates=6, search_items=2,
+        twin=True,
+    )  # fmt: skip
+    return params, collected(llama, params)
+
+
+# --- what is found ---------------------------------------------------------------------------------------------------
+
+
+def test_on_three_architectures_an_attack_that_erases_the_direction_is_flagged_and_harmless_edits_are_not(found):
+    erased, harmless = (found[f"{name}.projection_retention"] for name in (ERASED, HARMLESS))
+    assert erased.interval.high < 0.0 < 0.5 < harmless.interval.low
+    assert found[f"{ERASED}.recall"].interval.high < 0.2 < 0.8 < found[f"{HARMLESS}.recall"].interval.low
+    assert found[f"{ERASED}.behaviour_change"].interval.high < -0.6
+    assert found[f"{HARMLESS}.behaviour_change"].interval.low > -0.2
+    assert found[f"{ERASED}.flagged_when_lost"].interval.high < 0.2
+    assert found["worst.projection_retention"].estimate == erased.estimate
+    assert found["worst.projection_retention"].facts["attack"] == ERASED
+    assert found["benign.projection_retention"].interval.low > 0.5
+
+
+def test_on_three_architectures_the_inside_is_seen_to_stay_where_only_the_behaviour_flips(found):
+    assert found[f"{FLIPPED}.projection_retention"].interval.low > 0.5
+    assert found[f"{FLIPPED}.recall"].interval.low > 0.8
+    assert found[f"{FLIPPED}.attack_success"].interval.low > 0.8
+    assert found[f"{FLIPPED}.flagged_when_lost"].interval.low > 0.8
+    assert found[f"{FLIPPED}.shift_cosine"].estimate > 0.99
+    assert found[f"{FLIPPED}.log_odds_change"].interval.high < -1.0
+
+
+def test_every_score_stands_beside_its_null(run):
+    found = summary(trials_of(run[1]), run[0])
+    for name in ("auroc", "shift_cosine", "refit_cosine", "feature_jaccard", "feature_rank_overlap"):
+        null = found[f"{ERASED}.{name}"].null
+        assert null is not None, name
+        assert 0.0 <= null.estimate < 1.0
+    assert "benign edits" in found[f"{ERASED}.projection_retention"].null.what
+    assert "random weights" in found["clean.auroc"].null.what
+    assert 0.0 < found["clean.first_component_share"].estimate < 1.0
+    margin, area = (found[f"{ERASED}.{name}"] for name in ("auroc_margin", "auroc"))
+    assert margin.estimate == pytest.approx(area.estimate - area.null.high)
+
+
+def test_a_searched_suffix_takes_the_behaviour_away_and_its_text_is_only_in_the_artifact(run):
+    params, products = run
+    found = summary(trials_of(products), params)
+    (artifact,) = (one for one in products if isinstance(one, Artifact) and one.name == "suffixes.json")
+    texts = json.loads(artifact.data)
+    assert set(texts) == {"suffix-gradient", "suffix-adaptive", "suffix-random"}
+    change = found["suffix-gradient.log_odds_change"]
+    assert change.interval.high < found["suffix-random.log_odds_change"].interval.low
+    assert change.facts["search_text_sha256"] != texts["suffix-gradient"]
+    assert found["suffix-adaptive.recall"].facts["adaptive"] == "yes"
+    assert found["suffix-gradient.recall"].facts["adaptive"] == "no"
+    told = "".join(trial.model_dump_json() for trial in trials_of(products))
+    assert json.dumps(texts["suffix-gradient"])[1:-1] not in told
+
+
+def test_whether_an_attack_was_adaptive_is_said(run, llama):
+    adaptive = summary(trials_of(run[1]), run[0])["worst.recall"]
+    params = parameters(generate=False)
+    plain = summary(trials_of(collected(llama, params)), params)["worst.recall"]
+    assert (adaptive.facts["adaptive"], plain.facts["adaptive"]) == ("yes", "no")
+    assert any(text.startswith("Non-adaptive attacks only") for text in plain.limits)
+    assert not any(text.startswith("Non-adaptive") for text in adaptive.limits)
+
+
+def test_a_control_suffix_counts_neither_as_attack_nor_as_harmless(run):
+    found = summary(trials_of(run[1]), run[0])
+    assert found["worst.recall"].facts["attacks"] == 4
+    assert found["benign.recall"].facts["attacks"] == 2
+
+
+def test_a_core_of_a_circuit_is_seen_to_go_with_the_direction(llama, tmp_path):
+    writes = llama.parameter("model.layers.0.self_attn.o_proj.weight")[:, 0].abs()
+    node = int(writes.argmax())
+    core = tmp_path / "core.json"
+    core.write_text(json.dumps({"nodes": [{"point": "model.layers.0.self_attn", "index": node}]}))
+    params = parameters(use_core=True, generate=False)
+    found = summary(trials_of(collected(llama, params, files={"core": core})), params)
+    assert found[f"{HARMLESS}.core_survival"].estimate == 1.0
+    assert found[f"{ERASED}.core_survival"].estimate == 0.0
+
+
+def test_a_given_direction_is_used_and_a_wrong_one_refused(llama, tmp_path):
+    direction = llama.parameter("model.layers.0.self_attn.o_proj.weight")[:, 0].double().numpy()
+    good, flipped, short = (tmp_path / f"{name}.safetensors" for name in ("good", "flipped", "short"))
+    for path, vector in ((good, direction), (flipped, -direction), (short, direction[:5])):
+        path.write_bytes(to_safetensors({"direction": vector}))
+    params = parameters(generate=False)
+    found = summary(trials_of(collected(llama, params, files={"direction": good})), params)
+    assert found[f"{ERASED}.projection_retention"].interval.high < 0.0
+    for path, what in ((flipped, "no higher"), (short, "width")):
+        reasons = summary(trials_of(collected(llama, params, files={"direction": path})), params)
+        assert what in reasons["worst.recall"].reasons[0]
+
+
+# --- the contract ----------------------------------------------------------------------------------------------------
+
+
+def test_what_is_collected_is_what_was_promised(run):
+    params, products = run
+    promised = {one.key.order: one for one in COLLECTOR.expected(params, ITEMS, SEED)}
+    trials = {one.key.order: one for one in trials_of(products)}
+    assert trials.keys() == promised.keys()
+    assert len(trials_of(products)) == len(trials)
+    for order, trial in trials.items():
+        promise = promised[order]
+        asked = None if trial.request is None else digest_of(trial.request)
+        assert trial.seed == promise.seed
+        assert asked == promise.request_sha256
+        answered = trial.completion is not None if promise.request_sha256 else bool(trial.measurements)
+        assert answered != (trial.error is not None)
+        if trial.completion is not None:
+            assert trial.completion.request_sha256 == asked
+
+
+def test_the_observations_are_those_announced_and_any_order_gives_the_same(run):
+    params, products = run
+    trials = trials_of(products)
+    found = COLLECTOR.summarise(trials, {}, params, SEED)
+    assert tuple(one.id for one in found) == tuple(COLLECTOR.quantities(params))
+    random.Random(3).shuffle(trials)
+    assert COLLECTOR.summarise(trials, {}, params, SEED) == found
+
+
+def test_the_same_seed_gives_the_same_trials(llama):
+    search = {"search_length": 2, "search_steps": 1, "search_candidates": 4, "search_items": 1}
+    params = parameters(searches=["gradient"], generate=False, extra_attacks=[], **search)
+    assert collected(llama, params) == collected(llama, params)
+
+
+def test_parameters_survive_being_written_down():
+    params = parameters(searches=["random"], temperature=1, extra_benign=[])
+    assert COLLECTOR.parse(COLLECTOR.dump(params)) == params
+    assert params.suite_sha256 == attacks.digest()
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"strength": 1}, "strength"),
+        ({"markers": []}, "markers"),
+        ({"attacks": ["prefix-magic"]}, "prefix-magic"),
+        ({"attacks": ["benign-typo", "benign-typo"]}, "attacks"),
+        ({"attacks": [], "extra_benign": []}, "benign"),
+        ({"attacks": [], "extra_attacks": []}, "only controls"),
+        ({"minimum_items": 19}, "minimum_items"),
+        ({"minimum_train": 7}, "minimum_train"),
+        ({"random_directions": 19}, "random_directions"),
+        ({"position": "somewhere"}, "position"),
+        ({"suite_sha256": "0" * 64}, "not the one shipped"),
+        ({"searches": ["adaptive"], "position": "response_mean"}, "adaptive"),
+    ],
+)
+def test_an_impossible_or_loosened_parameter_is_refused_by_name(changed, named):
+    with pytest.raises(ConfigError, match=named):
+        parameters(**changed)
+
+
+def test_an_item_given_twice_or_named_like_a_step_cannot_be_asked():
+    with pytest.raises(ConfigError, match="twice"):
+        list(COLLECTOR.expected(parameters(), [*ITEMS, ITEMS[0]], SEED))
+    with pytest.raises(ConfigError, match="uses itself"):
+        list(COLLECTOR.expected(parameters(), [{**ITEMS[0], "id": "step-shift"}], SEED))
+
+
+def test_the_cost_counts_every_answer_and_more_arms_cost_more():
+    few, more = parameters(), parameters(searches=["gradient"])
+    cost = COLLECTOR.cost(few, ITEMS, ModelSize(active_parameters=10))
+    assert cost.generated_tokens == ASKED * 5 * few.max_tokens
+    assert cost.forward_flops == 20 * (cost.prompt_tokens + cost.generated_tokens)
+    assert COLLECTOR.cost(more, ITEMS, None).prompt_tokens > cost.prompt_tokens
+    assert COLLECTOR.cost(few, ITEMS, None).forward_flops is None
+
+
+def test_trials_of_another_protocol_are_refused(run):
+    params, products = run
+    trial = next(one for one in trials_of(products) if one.key.arm == ERASED and one.key.item.startswith("test"))
+    other = trial.model_copy(update={"key": trial.key.model_copy(update={"arm": "prefix-magic"})})
+    with pytest.raises(IntegrityError, match="prefix-magic"):
+        COLLECTOR.summarise([other], {}, params, SEED)
+    empty = trial.model_copy(update={"measurements": {"positive": True}})
+    with pytest.raises(IntegrityError, match="missing"):
+        COLLECTOR.summarise([empty], {}, params, SEED)
+
+
+# --- what cannot be said ---------------------------------------------------------------------------------------------
+
+
+def unestimable(items, llama, **changed):
+    params = parameters(generate=False, **changed)
+    products = collected(llama, params, items=items)
+    trials = trials_of(products)
+    assert {one.key.order for one in trials} == {one.key.order for one in COLLECTOR.expected(params, items, SEED)}
+    return trials, summary(trials, params)
+
+
+@pytest.mark.parametrize("label", ["positive", "negative"])
+def test_with_an_empty_class_nothing_is_estimable_and_the_reason_is_kept(llama, label):
+    trials, found = unestimable([one for one in ITEMS if one["label"] != label], llama)
+    assert all(one.estimate is None and one.reasons for one in found.values())
+    assert any(trial.error and "difference of means" in trial.error for trial in trials)
+
+
+def test_with_too_few_texts_nothing_is_estimable_and_the_data_are_kept(llama):
+    few = [one for one in ITEMS if one["split"] != "transfer"]
+    trials, found = unestimable(few, llama)
+    assert found["worst.recall"].estimate is None
+    assert "12 positive texts" in found[f"{ERASED}.recall"].reasons[0]
+    assert all(trial.error is None for trial in trials)
+
+
+def test_without_validation_texts_there_is_no_threshold_and_the_rest_is_there(llama):
+    _, found = unestimable([one for one in ITEMS if one["split"] != "validation"], llama)
+    assert found["worst.recall"].estimate is None
+    assert "no threshold" in found[f"{ERASED}.recall"].reasons[0]
+    assert found["worst.projection_retention"].estimate is not None
+
+
+def test_activations_that_are_not_finite_leave_reasons_and_the_answers(llama, monkeypatch):
+    real = type(llama).capture
+
+    def broken(self, continuations, points, **options):
+        texts = list(continuations)
+        if any("~" in text.request.messages[-1].content for text in texts):
+            raise CollectionError("activations at model.layers.0 that are not finite")
+        return real(self, texts, points, **options)
+
+    monkeypatch.setattr(type(llama), "capture", broken)
+    params = parameters()
+    trials = trials_of(collected(llama, params))
+    found = summary(trials, params)
+    assert {one.key.order for one in trials} == {one.key.order for one in COLLECTOR.expected(params, ITEMS, SEED)}
+    assert "not finite" in found[f"{ERASED}.recall"].reasons[0]
+    assert found[f"{ERASED}.behaviour_rate"].estimate is not None
+    assert found[f"{FLIPPED}.recall"].estimate is not None
+    assert found["worst.recall"].estimate is None, "losing a bad part must not raise the worst"
+    assert found["worst.behaviour_rate"].estimate is not None
+
+
+def test_where_nothing_can_be_read_every_trial_says_so(llama, monkeypatch):
+    def broken(*_, **__):
+        raise CollectionError("activations that are not finite")
+        yield
+
+    monkeypatch.setattr(type(llama), "capture", broken)
+    trials, found = unestimable(ITEMS, llama, searches=["gradient"], twin=True)
+    assert all(trial.error for trial in trials if trial.key.arm != "parity")
+    assert all(one.estimate is None for one in found.values())
+
+
+def test_a_missing_or_surplus_input_is_refused(llama, tmp_path):
+    core = tmp_path / "core.json"
+    core.write_text('{"nodes": []}')
+    for changed, files in (({"use_core": True}, {}), ({}, {"core": core}), ({"use_core": True}, {"core": core})):
+        with pytest.raises(CollectionError, match="core"):
+            collected(llama, parameters(**changed), files=files)
+    bad = tmp_path / "direction.bin"
+    bad.write_bytes(b"\x80\x04pickle")
+    with pytest.raises(CollectionError, match="safetensors"):
+        collected(llama, parameters(), files={"direction": bad})
+
+
+def test_a_failed_self_test_says_nothing_else(run):
+    params, products = run
+    trials = [
+        one.model_copy(update={"measurements": {"parity": 0.5}}) if one.key.arm == "parity" else one
+        for one in trials_of(products)
+    ]
+    found = summary(trials, params)
+    assert "self-test" in found["clean.auroc"].reasons[0]
+    assert found["clean.behaviour_rate"].estimate is not None
+
+
+def test_a_measure_without_the_frozen_origin_is_caught_by_the_planted_truth(llama, monkeypatch):
+    """Retention of raw projections depends on where the activations happen to lie; the planted case shows it."""
+    params = parameters(generate=False)
+    honest = summary(trials_of(collected(llama, params)), params)[f"{ERASED}.projection_retention"].estimate
+    monkeypatch.setattr(
+        measures.Direction, "projections", lambda self, values: np.abs(values @ self.unit - self.origin) / self.gap
+    )
+    mutant = summary(trials_of(collected(llama, params)), params)[f"{ERASED}.projection_retention"].estimate
+    assert honest < 0.0 < mutant
