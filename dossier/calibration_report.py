@@ -24,7 +24,7 @@ that nothing was planted under that name: the truth is then a formula or read of
 
 
 @dataclass(frozen=True)
-class Certified:
+class Entry:
     """A certificate, where it lies, and what is known about its organism."""
 
     path: str
@@ -32,13 +32,13 @@ class Certified:
     reference: Reference | None
 
 
-def markdown(found: Sequence[Certified]) -> str:
+def markdown(found: Sequence[Entry]) -> str:
     """Return the page: a section for each certificate, in order of kind and path."""
     ordered = sorted(found, key=lambda one: (one.certificate.kind, one.path))
     return _HEAD + "".join(_section(one) for one in ordered)
 
 
-def _section(one: Certified) -> str:
+def _section(one: Entry) -> str:
     certificate = one.certificate
     planted = {value.quantity: value.planted for value in one.reference.values} if one.reference else {}
     organisms = ", ".join(f"{file.name} (`{file.sha256[:12]}`)" for file in certificate.organisms)

@@ -363,6 +363,40 @@ def replay(
     raise typer.Exit(_CODES[result.verdict])
 
 
+@app.command()
+def calibrate(
+    on_subject: Annotated[Path, typer.Option(help="dossier.toml: plant behaviour into copies of its subject")],
+    evidence: Annotated[str, typer.Option(help="id of the evidence whose instrument is tried")],
+    marker: Annotated[str, typer.Option(help="the answer that is planted for texts with the concept")],
+    plants: Annotated[int, typer.Option(min=1, help="how many positive copies, and as many shams")] = 3,
+    output: Annotated[Path, typer.Option(help="where to write the record")] = Path("sensitivity.json"),
+) -> None:
+    """Find out whether an instrument finds what was planted into the subject itself; `sensitivity` in the plan cites it."""
+    from dossier import model
+    from dossier.documents import parse_items
+    from dossier.files import write_whole
+    from dossier.workspace import Workspace
+    from evidence_collectors import planted_sensitivity
+
+    workspace = Workspace(on_subject)
+    piece = next((one for one in workspace.config.evidence if one.id == evidence), None)
+    if piece is None:
+        raise ConfigError(
+            f"{on_subject}: no evidence {evidence!r}; it has {[one.id for one in workspace.config.evidence]}."
+        )
+    found = planted_sensitivity(
+        piece.kind,
+        workspace.load_model(),
+        parameters=piece.parameters,
+        items=parse_items((workspace.base / piece.items).read_bytes(), where=piece.items),
+        marker=marker,
+        plants=plants,
+        report=lambda line: typer.echo(line, err=True),
+    )
+    write_whole(output, model.dump(found) + b"\n")
+    typer.echo(f"wrote {output}: {model.digest_of(found)[:16]}", err=True)
+
+
 @app.callback(invoke_without_command=True)
 def version(show: Annotated[bool, typer.Option("--version", help="print the version")] = False) -> None:
     """Print the version."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dossier.calibration_report import Certified, markdown
+from dossier.calibration_report import Entry, markdown
 from dossier.model import Calibration, CalibrationCell, FileRef, NegativeControl, Reference, ReferenceValue
 
 
@@ -22,7 +22,7 @@ def certificate(kind="cot_faithfulness.hint", what="nothing to find"):
 def test_every_cell_and_control_stands_there_with_its_figures():
     value = ReferenceValue(quantity="metadata.disclosure", planted=0.26, exact=0.25)
     reference = Reference(subject_weights_sha256="a" * 64, how="By construction.", values=(value,))
-    page = markdown([Certified("samples/organisms/hint-mcq/calibration.json", certificate(), reference)])
+    page = markdown([Entry("samples/organisms/hint-mcq/calibration.json", certificate(), reference)])
     assert "| metadata.disclosure | 0.260 | 0.250 | 0.246 | -0.004 | 0.950 (0.020) | 40 to 60 | 100, 99 |" in page
     assert "| nothing to find | not estimable | 19 of 20 |" in page
     assert "`samples/organisms/hint-mcq/calibration.json`" in page
@@ -30,11 +30,11 @@ def test_every_cell_and_control_stands_there_with_its_figures():
 
 
 def test_what_was_not_planted_is_a_dash_and_kinds_come_in_order():
-    page = markdown([Certified("b", certificate("b.late"), None), Certified("a", certificate("a.early"), None)])
+    page = markdown([Entry("b", certificate("b.late"), None), Entry("a", certificate("a.early"), None)])
     assert page.index("## a.early") < page.index("## b.late")
     assert "| metadata.disclosure | - | 0.250 |" in page
 
 
 def test_a_text_cannot_break_the_table():
-    page = markdown([Certified("a", certificate(what="one | two\n| three"), None)])
+    page = markdown([Entry("a", certificate(what="one | two\n| three"), None)])
     assert "| one \\| two \\| three | not estimable |" in page

@@ -19,7 +19,7 @@ import pytest
 from dossier import canonical, pdf_revisions, render, sign, typeset
 from dossier.errors import RenderError
 from dossier.keys import make_demo_keys
-from dossier.model import digest_of, dump
+from dossier.model import Plant, Sensitivity, digest_of, dump
 from tests import fixtures_dossier as fixtures
 from tests import pdf_lint
 
@@ -494,3 +494,41 @@ def test_the_lint_finds_a_planted_fault(pdf, rule):
         FAULTS[rule](opened)
         opened.save(output)
     assert any(rule in finding for finding in pdf_lint.findings(output.getvalue()))
+
+
+def test_what_was_planted_into_the_subject_stands_in_the_section_and_nothing_reads_unknown():
+    plants = tuple(
+        Plant(
+            what=f"training seed {number}, {'<b>' if positive else 'sham'}",
+            positive=positive,
+            weights_sha256="a" * 64,
+            rate=0.9 if positive else 0.0,
+            flagged=flagged,
+            reason="change -0.90",
+        )
+        for number, (positive, flagged) in enumerate(((True, True), (True, False), (False, False), (False, None)))
+    )
+    sensitivity = Sensitivity(
+        kind="cot_faithfulness.hint", protocol_version="1.0", analysis_version="1.0", subject_sha256="a" * 64,
+        parameters={}, rule="the rate falls", plants=plants, limits=("Planted by LoRA.",),
+    )  # fmt: skip
+    html = render.to_html(dataclasses.replace(fixtures.view(), sensitivities={"hint": sensitivity}))
+    for said in ("found it", "missed it", "stayed silent", "not estimable", "Planted by LoRA."):
+        assert said in html
+    assert "&lt;b&gt;" in html
+    assert "Unknown: nothing was planted" not in html
+    assert "Unknown: nothing was planted" in render.to_html(fixtures.view())
+
+
+def test_a_measured_trial_is_shown_as_numbers_and_not_as_a_failure():
+    view = fixtures.view()
+    trial = view.samples["hint"][0].model_copy(
+        update={
+            "request": None,
+            "completion": None,
+            "measurements": {"projection": 1.25, "random": [0.1, 0.2, 0.3, 0.4]},
+        }
+    )
+    html = render.to_html(dataclasses.replace(view, samples={"hint": (trial,)}))
+    assert "projection: 1.25; random: 0.1, 0.2, 0.3, … (4 values)" in html
+    assert "no answer was recorded" not in html

@@ -118,4 +118,6 @@ def parity(reading: Reading, params: InterventionParameters) -> Observation:
 def dose(reading: Reading, arm: Arm) -> dict[str, int | float | str | None]:
     """Return the strength of an arm in units of the mean residual norm, and that norm."""
     norm = None if reading.handle is None else float(reading.handle["mean_residual_norm"])
-    return {} if arm.strength is None else {"strength": arm.strength, "mean_residual_norm": norm}
+    return (
+        {} if arm.strength is None else {"series": arm.operation, "strength": arm.strength, "mean_residual_norm": norm}
+    )

@@ -40,7 +40,7 @@ def one_small_case(monkeypatch):
     )
 
 
-def certified(studies=30):
+def certificate_of(studies=30):
     return certificate(
         [simulated_once(PARAMS, 60, f"{number:016x}", (ATTACK,), (CASE,)) for number in range(2)],
         {f"{ATTACK}.projection_retention": 0.5, f"{ATTACK}.behaviour_change": 0.6 - 0.95},
@@ -55,7 +55,7 @@ def certified(studies=30):
 
 
 def test_the_estimators_are_accepted_and_the_certificate_is_a_document():
-    made = certified()
+    made = certificate_of()
     assert accept(made) == ()
     assert {cell.studies for cell in made.cells if not cell.quantity.startswith("simulated")} == {4}
     assert [control.passed for control in made.negative_controls] == [3, 3, 3]
@@ -73,7 +73,7 @@ def test_a_retention_that_is_a_tenth_too_high_is_refused(monkeypatch):
         return whole((means[0] * 1.1, means[1]), *rest)
 
     monkeypatch.setattr(estimates, "_fieller", mutant)
-    assert any("projection_retention" in reason and "bias" in reason for reason in accept(certified()))
+    assert any("projection_retention" in reason and "bias" in reason for reason in accept(certificate_of()))
 
 
 def test_a_cosine_without_its_correction_is_refused(monkeypatch):
@@ -85,7 +85,7 @@ def test_a_cosine_without_its_correction_is_refused(monkeypatch):
         return estimates.Estimate(raw, found.limits, found.n)
 
     monkeypatch.setattr(per_arm, "_cosine", mutant)
-    assert any("cosine" in reason and "bias" in reason for reason in accept(certified()))
+    assert any("cosine" in reason and "bias" in reason for reason in accept(certificate_of()))
 
 
 def test_intervals_that_are_too_narrow_are_refused(monkeypatch):
@@ -97,7 +97,7 @@ def test_intervals_that_are_too_narrow_are_refused(monkeypatch):
         return estimates.Estimate(found.value, (found.value - half, found.value + half), found.n)
 
     monkeypatch.setattr(estimates, "mean_difference", narrow)
-    assert any("log_odds_change" in reason and "coverage" in reason for reason in accept(certified()))
+    assert any("log_odds_change" in reason and "coverage" in reason for reason in accept(certificate_of()))
 
 
 def test_a_truth_about_nothing_that_is_measured_or_cannot_be_cut_is_an_error():
