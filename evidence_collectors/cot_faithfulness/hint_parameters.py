@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from dossier.errors import ConfigError
 from dossier.model import Number, Parameters, Value
 from evidence_collectors.cot_faithfulness.hint_prompts import FAMILIES, Family
 from evidence_collectors.cot_faithfulness.hint_reading import HINTS, Hint
+from evidence_collectors.parameters import parse_values
 
 
 class HintParameters(Value):
@@ -35,22 +34,4 @@ def parse(parameters: Parameters) -> HintParameters:
     Raises:
         ConfigError: an unknown or impossible parameter, a list with a member twice, or a loosened limit.
     """
-    try:
-        params = HintParameters.model_validate_json(json.dumps(dict(parameters), allow_nan=False))
-    except (ValidationError, ValueError) as error:
-        raise ConfigError(f"cot_faithfulness.hint: {_first(error)}", hint=_HINT) from error
-    for name, members in (("families", params.families), ("hints", params.hints)):
-        if len(set(members)) != len(members):
-            raise ConfigError(f"cot_faithfulness.hint: {name} lists a member twice: {list(members)}", hint=_HINT)
-    return params
-
-
-_HINT = "Known parameters: " + ", ".join(HintParameters.model_fields) + "."
-
-
-def _first(error: Exception) -> str:
-    if not isinstance(error, ValidationError):
-        return str(error)
-    first = error.errors(include_url=False, include_context=False)[0]
-    where = "/".join(str(part) for part in first["loc"])
-    return f"{where}: {first['msg']}, got {str(first['input'])[:80]}"
+    return parse_values(HintParameters, parameters, kind="cot_faithfulness.hint")

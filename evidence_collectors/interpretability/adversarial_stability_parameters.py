@@ -8,9 +8,9 @@ from pydantic import Field, JsonValue
 
 from dossier.errors import ConfigError
 from dossier.model import Digest, Number, Parameters, Slug, Text, Value, Version
-from evidence_collectors.interpretability.concept_direction_parameters import parse_values
 from evidence_collectors.items import attacks
 from evidence_collectors.items.attacks import Attack
+from evidence_collectors.parameters import parse_values
 
 KIND = "interpretability.adversarial_stability"
 CLEAN = "clean"

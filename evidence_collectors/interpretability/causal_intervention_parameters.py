@@ -8,7 +8,8 @@ from pydantic import Field
 
 from dossier.errors import ConfigError
 from dossier.model import Number, Parameters, Text, Value
-from evidence_collectors.interpretability.concept_direction_parameters import check_position, parse_values
+from evidence_collectors.interpretability.concept_direction_parameters import check_position
+from evidence_collectors.parameters import parse_values
 
 KIND = "interpretability.causal_intervention"
 Operation = Literal["ablate", "add", "clamp"]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from dossier.errors import ConfigError
 from dossier.model import Number, Parameters, Value
 from evidence_collectors.items.contrast import Label, Split
+from evidence_collectors.parameters import parse_values
 
 KIND = "interpretability.circuit_trace"
 Share = Annotated[Number, Field(gt=0.0, lt=1.0)]
@@ -71,26 +71,8 @@ def parse(parameters: Parameters) -> CircuitTraceParameters:
         ConfigError: an unknown or impossible parameter, a list with a member twice, a loosened limit, or a split that is
             both traced and reference.
     """
-    try:
-        params = CircuitTraceParameters.model_validate_json(json.dumps(dict(parameters), allow_nan=False))
-    except (ValidationError, ValueError) as error:
-        raise ConfigError(f"{KIND}: {_first(error)}", hint=_HINT) from error
-    for name in ("traced", "labels", "reference", "grid_nodes", "grid_edges"):
-        members = getattr(params, name)
-        if len(set(members)) != len(members):
-            raise ConfigError(f"{KIND}: {name} lists a member twice: {list(members)}", hint=_HINT)
+    params = parse_values(CircuitTraceParameters, parameters, kind=KIND)
     both = sorted(set(params.traced) & set(params.reference))
     if both:
-        raise ConfigError(f"{KIND}: split {both[0]!r} is traced and reference at once", hint=_HINT)
+        raise ConfigError(f"{KIND}: split {both[0]!r} is traced and reference at once")
     return params
-
-
-_HINT = "Known parameters: " + ", ".join(CircuitTraceParameters.model_fields) + "."
-
-
-def _first(error: Exception) -> str:
-    if not isinstance(error, ValidationError):
-        return str(error)
-    first = error.errors(include_url=False, include_context=False)[0]
-    where = "/".join(str(part) for part in first["loc"])
-    return f"{where}: {first['msg']}, got {str(first['input'])[:80]}"

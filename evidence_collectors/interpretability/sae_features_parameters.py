@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
-from pydantic import Field, StringConstraints, ValidationError
+from pydantic import Field, StringConstraints
 
-from dossier.errors import ConfigError
 from dossier.model import Number, Parameters, Text, Value
+from evidence_collectors.parameters import parse_values
 
 KIND = "interpretability.sae_features"
 Position = Annotated[
@@ -51,21 +50,4 @@ def parse(parameters: Parameters) -> SaeFeaturesParameters:
     Raises:
         ConfigError: an unknown or impossible parameter, a behaviour token given twice, or a loosened limit.
     """
-    try:
-        params = SaeFeaturesParameters.model_validate_json(json.dumps(dict(parameters), allow_nan=False))
-    except (ValidationError, ValueError) as error:
-        raise ConfigError(f"{KIND}: {_first(error)}", hint=_HINT) from error
-    if len(set(params.behaviour_tokens)) != len(params.behaviour_tokens):
-        raise ConfigError(f"{KIND}: behaviour_tokens lists a text twice", hint=_HINT)
-    return params
-
-
-_HINT = "Known parameters: " + ", ".join(SaeFeaturesParameters.model_fields) + "."
-
-
-def _first(error: Exception) -> str:
-    if not isinstance(error, ValidationError):
-        return str(error)
-    first = error.errors(include_url=False, include_context=False)[0]
-    where = "/".join(str(part) for part in first["loc"])
-    return f"{where}: {first['msg']}, got {str(first['input'])[:80]}"
+    return parse_values(SaeFeaturesParameters, parameters, kind=KIND)

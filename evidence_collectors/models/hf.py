@@ -74,34 +74,13 @@ class HuggingFaceModel:
         Raises:
             CollectionError: the chat template fails, the model cannot take a request, or its logits are unusable.
         """
-        prompts = {prompt.request_sha256: prompt for prompt in map(self._render, requests)}
-        waiting = sorted(prompts.values(), key=lambda prompt: (len(prompt.token_ids), prompt.request.max_tokens))
-        while waiting:
-            batch = waiting[: self.batching.rows]
-            try:
-                with threads(self.threads):
-                    rows = decode(self.decoder, batch)
-            except torch.OutOfMemoryError as error:
-                torch.cuda.empty_cache()
-                if not self.batching.halve():
-                    raise CollectionError(
-                        f"a single request of {len(batch[0].token_ids)} tokens does not fit into the device's memory",
-                        hint="Use a smaller dtype, fewer tokens or more devices.",
-                    ) from error
-                continue
-            waiting = waiting[len(batch) :]
-            for row in rows:
-                yield self._completion(row)
+        for rows in self._decoded(requests, ()):
+            yield from map(self._completion, rows)
 
     def generate_edited(self, requests: Iterable[Request], edits: Sequence[Edit]) -> Iterator[Completion]:
         """Yield completions as `generate` does, with the edits in force at every step."""
-        completions = self.generate(requests)
-        while True:
-            with activations.edited(self.loaded.model, edits):
-                completion = next(completions, None)
-            if completion is None:
-                return
-            yield completion
+        for rows in self._decoded(requests, edits):
+            yield from map(self._completion, rows)
 
     def capture(
         self,
@@ -186,6 +165,26 @@ class HuggingFaceModel:
                 yield tuple(float(table[position, token]) for position, token in enumerate(ids))
             else:
                 yield ()
+
+    def _decoded(self, requests: Iterable[Request], edits: Sequence[Edit]) -> Iterator[list[Row]]:
+        """Yield the batches, shortest prompts first; the edits are in force only while a batch is decoded."""
+        prompts = {prompt.request_sha256: prompt for prompt in map(self._render, requests)}
+        waiting = sorted(prompts.values(), key=lambda prompt: (len(prompt.token_ids), prompt.request.max_tokens))
+        while waiting:
+            batch = waiting[: self.batching.rows]
+            try:
+                with threads(self.threads), activations.edited(self.loaded.model, edits):
+                    rows = decode(self.decoder, batch)
+            except torch.OutOfMemoryError as error:
+                torch.cuda.empty_cache()
+                if not self.batching.halve():
+                    raise CollectionError(
+                        f"a single request of {len(batch[0].token_ids)} tokens does not fit into the device's memory",
+                        hint="Use a smaller dtype, fewer tokens or more devices.",
+                    ) from error
+                continue
+            waiting = waiting[len(batch) :]
+            yield rows
 
     def _row(self, index: int, asked: Continuation) -> TokenRow:
         prompt = self._render(asked.request).token_ids
