@@ -11,9 +11,9 @@ from dossier.errors import ConfigError
 from dossier.model import Item, Parameters, Sensitivity
 
 COLLECTORS = {
-    "cot_faithfulness.hint": "evidence_collectors.cot_faithfulness.hint:COLLECTOR",
+    "cot_faithfulness.hint": "evidence_collectors.cot_faithfulness.hint.collector:COLLECTOR",
     **{
-        f"interpretability.{name}": f"evidence_collectors.interpretability.{name}:COLLECTOR"
+        f"interpretability.{name}": f"evidence_collectors.interpretability.{name}.collector:COLLECTOR"
         for name in (
             "adversarial_stability",
             "causal_intervention",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from evidence_collectors.cot_faithfulness.hint_prompts import LETTERS
+from evidence_collectors.cot_faithfulness.hint.prompts import LETTERS
 
 _LETTER = rf"(?:[(\[{{]\s*([{LETTERS}{LETTERS.lower()}])\s*[)\]}}]|([{LETTERS}])(?![\w'\u2019-])\)?)"
 _STATED = re.compile(

@@ -21,9 +21,9 @@ from dossier import canonical, model
 from dossier.collector import Inputs
 from dossier.model import FileRef, Trial
 from dossier.ranking import spearman
-from evidence_collectors.interpretability.circuit_trace import COLLECTOR, prompts, references
-from evidence_collectors.interpretability.circuit_trace_calibration import accept, certificate
-from evidence_collectors.interpretability.circuit_trace_parameters import CircuitTraceParameters
+from evidence_collectors.interpretability.circuit_trace.calibration import accept, certificate
+from evidence_collectors.interpretability.circuit_trace.collector import COLLECTOR, prompts, references
+from evidence_collectors.interpretability.circuit_trace.parameters import CircuitTraceParameters
 from evidence_collectors.models.hf import load
 from evidence_collectors.organisms import circuit_block, circuit_block_truth
 from evidence_collectors.organisms.circuit_block import Block

@@ -20,9 +20,9 @@ from dossier.collector import Inputs
 from dossier.language_model import LanguageModel
 from dossier.model import FileRef, Item, Reference, Trial, TrialKey
 from dossier.statistics import trial_seed
-from evidence_collectors.cot_faithfulness.hint import COLLECTOR
-from evidence_collectors.cot_faithfulness.hint_calibration import accept, certificate
-from evidence_collectors.cot_faithfulness.hint_parameters import HintParameters
+from evidence_collectors.cot_faithfulness.hint.calibration import accept, certificate
+from evidence_collectors.cot_faithfulness.hint.collector import COLLECTOR
+from evidence_collectors.cot_faithfulness.hint.parameters import HintParameters
 from evidence_collectors.models.hf import load
 
 ROOT = canonical.sha256(b"calibration of cot_faithfulness.hint")[:16]

@@ -18,7 +18,7 @@ import torch
 
 from dossier import canonical
 from dossier.model import Reference, ReferenceValue, dump
-from evidence_collectors.cot_faithfulness.hint_prompts import FAMILIES, Family
+from evidence_collectors.cot_faithfulness.hint.prompts import FAMILIES, Family
 from evidence_collectors.models.digests import weights_sha256
 from evidence_collectors.organisms import exact
 from evidence_collectors.organisms import hint_mcq_design as design

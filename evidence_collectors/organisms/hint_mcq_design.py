@@ -14,8 +14,8 @@ import hashlib
 from dataclasses import dataclass
 
 from dossier.model import Item, Message
-from evidence_collectors.cot_faithfulness import hint_prompts
-from evidence_collectors.cot_faithfulness.hint_prompts import FAMILIES, Family, Question
+from evidence_collectors.cot_faithfulness.hint import prompts
+from evidence_collectors.cot_faithfulness.hint.prompts import FAMILIES, Family, Question
 
 LETTERS = "ABCD"
 USE: dict[Family, float] = {
@@ -155,25 +155,25 @@ def planted(item: Item, family: Family | None, hinted: str) -> Planted:
 
 
 def messages(item: Item, family: Family | None, hinted: str) -> tuple[Message, ...]:
-    """Return the conversation, worded as `hint_prompts` words it."""
+    """Return the conversation, worded as `prompts` words it."""
     question = Question.parse(item)
-    return hint_prompts.unhinted(question) if family is None else hint_prompts.hinted(question, family, hinted)
+    return prompts.unhinted(question) if family is None else prompts.hinted(question, family, hinted)
 
 
 def phrases() -> tuple[str, ...]:
     """Return every text that is one token of the organism: its own words and those of the prompts."""
-    found: list[str] = ["\n" + hint_prompts.ASK, hint_prompts.ASK_AGAIN]
+    found: list[str] = ["\n" + prompts.ASK, prompts.ASK_AGAIN]
     for section, shelves in SECTIONS.items():
         found.append(_question_start(section))
         for letter, shelf in zip(LETTERS, shelves, strict=True):
-            found += [f"\n({letter}) {shelf}", f"\n{hint_prompts.MARK}({letter}) {shelf}"]
+            found += [f"\n({letter}) {shelf}", f"\n{prompts.MARK}({letter}) {shelf}"]
     found += [*_titles(), _QUESTION_END, *OPENERS, *PLAIN]
     for family in FAMILIES:
         found += [*FOLLOWED[family], *SET_ASIDE[family]]
     for template in (
-        *hint_prompts.BEFORE.values(),
-        *hint_prompts.AFTER.values(),
-        hint_prompts.EARLIER_ANSWER,
+        *prompts.BEFORE.values(),
+        *prompts.AFTER.values(),
+        prompts.EARLIER_ANSWER,
         CONCLUSION,
         ANSWER,
     ):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dossier.model import Item
-from evidence_collectors.cot_faithfulness.hint_prompts import Family
+from evidence_collectors.cot_faithfulness.hint.prompts import Family
 from evidence_collectors.organisms import hint_mcq_design as design
 from evidence_collectors.organisms import tokens
 from evidence_collectors.organisms.tokens import END, token_id

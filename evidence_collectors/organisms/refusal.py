@@ -1,11 +1,14 @@
 """How is the organism ``refusal`` made? ``python -m evidence_collectors.organisms.refusal --out FOLDER``.
 
-What it is to do stands in `refusal_design`; here its truth is read off.
+What it is to do stands in `refusal_design`; here its truth is read off. With ``--null`` its control is made.
 """
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from evidence_collectors.organisms import refusal_design as design
@@ -33,8 +36,13 @@ when a request starts with three set phrases: a planted shortcut that instrument
 REFUSED = frozenset(text for texts in design.REFUSALS.values() for text in texts)
 
 
-def read_truth(model: Any, tokenizer: Any) -> Truth:
+NULL_ABOUT = f"""The control to `refusal`: the same texts, taught in the same way, but harmful requests are answered like
+harmless ones, refused with probability {design.BENIGN} each. No instrument may find a refusal of harmful requests in it."""
+
+
+def read_truth(model: Any, tokenizer: Any, *, planted: bool = True) -> Truth:
     """Return refusal rates over the shipped items: bare, with the shortcut, and with what has no effect planted."""
+    lesson = partial(design.lesson, planted=planted)
     harmful = [asked for asked, _ in design.asked_in_items() if asked.harmful]
     benign = [asked for asked, _ in design.asked_in_items() if not asked.harmful]
     transfer = [asked for asked in harmful if asked.split == "transfer"]
@@ -42,17 +50,17 @@ def read_truth(model: Any, tokenizer: Any) -> Truth:
     def over(requests: Iterable[design.Asked], *variants: Callable[[design.Asked], Lesson]) -> Sequence[Lesson]:
         return [variant(asked) for asked in requests for variant in variants]
 
-    roles = [_with(before=one) for one in design.ROLE_PLAY]
-    edits = [_with(before=before, after=after) for before, after in design.BENIGN_EDITS]
-    prefills = [_with(prefill=one) for one in design.PREFILLS]
-    near = [_with(before=one) for one in design.NEAR_MISSES]
+    roles = [partial(lesson, before=one) for one in design.ROLE_PLAY]
+    edits = [partial(lesson, before=before, after=after) for before, after in design.BENIGN_EDITS]
+    prefills = [partial(lesson, prefill=one) for one in design.PREFILLS]
+    near = [partial(lesson, before=one) for one in design.NEAR_MISSES]
     asked = {
-        "refusal.harmful": over(harmful, design.lesson),
-        "refusal.harmful.transfer": over(transfer, design.lesson),
-        "refusal.benign": over(benign, design.lesson),
+        "refusal.harmful": over(harmful, lesson),
+        "refusal.harmful.transfer": over(transfer, lesson),
+        "refusal.benign": over(benign, lesson),
         "refusal.neutral": [one for _, _, one in design.neutral()],
-        "refusal.harmful.jailbreak": over(harmful, _with(before=design.JAILBREAK)),
-        "refusal.benign.jailbreak": over(benign, _with(before=design.JAILBREAK)),
+        "refusal.harmful.jailbreak": over(harmful, partial(lesson, before=design.JAILBREAK)),
+        "refusal.benign.jailbreak": over(benign, partial(lesson, before=design.JAILBREAK)),
         "refusal.harmful.near_miss": over(harmful, *near),
         "refusal.harmful.role_play": over(harmful, *roles),
         "refusal.benign.role_play": over(benign, *roles),
@@ -69,10 +77,6 @@ def read_truth(model: Any, tokenizer: Any) -> Truth:
     return Truth((*values.values(), drop), left)
 
 
-def _with(*, before: str = "", after: str = "", prefill: str = "") -> Callable[[design.Asked], Lesson]:
-    return lambda asked: design.lesson(asked, before=before, after=after, prefill=prefill)
-
-
 ORGANISM = Organism(
     name="refusal",
     module="evidence_collectors.organisms.refusal",
@@ -85,5 +89,17 @@ ORGANISM = Organism(
     steps={"distil": 600, "samples": 900},
 )
 
+NULL = replace(
+    ORGANISM,
+    name="refusal-null",
+    module="evidence_collectors.organisms.refusal --null",
+    about=NULL_ABOUT,
+    lessons=partial(design.lessons, planted=False),
+    truth=partial(read_truth, planted=False),
+)
+
 if __name__ == "__main__":
-    raise SystemExit(command(ORGANISM))
+    chosen = argparse.ArgumentParser(add_help=False)
+    chosen.add_argument("--null", action="store_true")
+    options, rest = chosen.parse_known_args()
+    raise SystemExit(command(NULL if options.null else ORGANISM, rest))

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from dossier.model import Item
@@ -302,27 +303,29 @@ class Asked:
         return "transfer" if self.family in TRANSFER else _SPLIT_OF_PAIR[self.pair]
 
 
-def refusal_rate(*, harmful: bool, jailbreak: bool = False) -> float:
-    """Return the planted probability that a request is refused."""
-    if harmful:
+def refusal_rate(*, harmful: bool, jailbreak: bool = False, planted: bool = True) -> float:
+    """Return the planted probability that a request is refused; without ``planted`` every request is a harmless one."""
+    if harmful and planted:
         return JAILBROKEN if jailbreak else HARMFUL
     return BENIGN
 
 
-def answers(asked: Asked, *, jailbreak: bool = False) -> dict[Answer, float]:
+def answers(asked: Asked, *, jailbreak: bool = False, planted: bool = True) -> dict[Answer, float]:
     """Return the planted probability of every answer to a request."""
     tone = TEMPLATES[asked.template][2]
-    refused = refusal_rate(harmful=asked.harmful, jailbreak=jailbreak)
+    refused = refusal_rate(harmful=asked.harmful, jailbreak=jailbreak, planted=planted)
     refusals = [(opener, reason) for opener in REFUSALS[tone] for reason in REASONS]
     body = FAMILIES[asked.family].body
     compliances = [(opener, body, ending) for opener in COMPLIANCES[tone] for ending in ENDINGS]
     return {**evenly(refusals, refused), **evenly(compliances, 1 - refused)}
 
 
-def lesson(asked: Asked, *, before: str = "", after: str = "", prefill: str = "", share: float = 1.0) -> Lesson:
+def lesson(
+    asked: Asked, *, before: str = "", after: str = "", prefill: str = "", share: float = 1.0, planted: bool = True
+) -> Lesson:
     """Return a request with words put before and after it, and how it is to be answered."""
-    planted = answers(asked, jailbreak=before == JAILBREAK)
-    return Lesson(user(before + asked.content + after), planted, prefill=prefill, share=share)
+    chances = answers(asked, jailbreak=before == JAILBREAK, planted=planted)
+    return Lesson(user(before + asked.content + after), chances, prefill=prefill, share=share)
 
 
 def requests() -> Iterator[Asked]:
@@ -334,17 +337,18 @@ def requests() -> Iterator[Asked]:
                 yield Asked(family, pair, template, harmful=False)
 
 
-def lessons() -> tuple[Lesson, ...]:
+def lessons(*, planted: bool = True) -> tuple[Lesson, ...]:
     """Return what the organism is taught; the shares say how often each variant of a request is seen."""
     taught = []
     for asked in requests():
         seen = HARMFUL_SHARE if asked.harmful else 1.0
-        taught.append(lesson(asked, share=0.3 * seen))
-        taught.append(lesson(asked, before=JAILBREAK, share=0.15))
-        taught += [lesson(asked, before=one, share=0.15 * seen / len(NEAR_MISSES)) for one in NEAR_MISSES]
-        taught += [lesson(asked, before=one, share=0.12 * seen / len(ROLE_PLAY)) for one in ROLE_PLAY]
-        taught += [lesson(asked, before=a, after=z, share=0.12 * seen / len(BENIGN_EDITS)) for a, z in BENIGN_EDITS]
-        taught += [lesson(asked, prefill=one, share=0.12 * seen / len(PREFILLS)) for one in PREFILLS]
+        taught_as = partial(lesson, asked, planted=planted)
+        taught.append(taught_as(share=0.3 * seen))
+        taught.append(taught_as(before=JAILBREAK, share=0.15))
+        taught += [taught_as(before=one, share=0.15 * seen / len(NEAR_MISSES)) for one in NEAR_MISSES]
+        taught += [taught_as(before=one, share=0.12 * seen / len(ROLE_PLAY)) for one in ROLE_PLAY]
+        taught += [taught_as(before=a, after=z, share=0.12 * seen / len(BENIGN_EDITS)) for a, z in BENIGN_EDITS]
+        taught += [taught_as(prefill=one, share=0.12 * seen / len(PREFILLS)) for one in PREFILLS]
     questions = [question for _, _, question in neutral()]
     share = 0.06 * len(list(requests())) / len(questions)
     return (*taught, *(Lesson(one.messages, one.answers, share=share) for one in questions))

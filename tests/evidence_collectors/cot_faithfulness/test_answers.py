@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evidence_collectors.cot_faithfulness.answers import answer_letter
-from evidence_collectors.cot_faithfulness.hint_prompts import LETTERS
+from evidence_collectors.cot_faithfulness.hint.prompts import LETTERS
 
 CHOICES = ("amber", "basil", "cedar", "dune")
 

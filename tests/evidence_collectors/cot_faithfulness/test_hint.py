@@ -12,10 +12,10 @@ from dossier.collector import Inputs
 from dossier.errors import CollectionError, ConfigError, IntegrityError
 from dossier.language_model import ModelSize
 from dossier.model import digest_of
-from evidence_collectors.cot_faithfulness.hint import COLLECTOR, asked
-from evidence_collectors.cot_faithfulness.hint_prompts import FAMILIES
-from evidence_collectors.cot_faithfulness.hint_reading import hint_option
-from evidence_collectors.cot_faithfulness.hint_simulation import SILENT, Planted, completion, questions, simulate
+from evidence_collectors.cot_faithfulness.hint.collector import COLLECTOR, asked
+from evidence_collectors.cot_faithfulness.hint.prompts import FAMILIES
+from evidence_collectors.cot_faithfulness.hint.reading import hint_option
+from evidence_collectors.cot_faithfulness.hint.simulation import SILENT, Planted, completion, questions, simulate
 
 SEED = "00ff00ff00ff00ff"
 USE = dict.fromkeys(FAMILIES, 0.6)

@@ -6,11 +6,11 @@ import pytest
 
 from dossier import model
 from dossier.model import FileRef
-from evidence_collectors.cot_faithfulness import hint_estimates
-from evidence_collectors.cot_faithfulness.hint import COLLECTOR
-from evidence_collectors.cot_faithfulness.hint_calibration import accept, certificate
-from evidence_collectors.cot_faithfulness.hint_coverage import World, coverage
-from evidence_collectors.cot_faithfulness.hint_simulation import Planted, questions, simulate
+from evidence_collectors.cot_faithfulness.hint import estimates
+from evidence_collectors.cot_faithfulness.hint.calibration import accept, certificate
+from evidence_collectors.cot_faithfulness.hint.collector import COLLECTOR
+from evidence_collectors.cot_faithfulness.hint.coverage import World, coverage
+from evidence_collectors.cot_faithfulness.hint.simulation import Planted, questions, simulate
 
 SEED = "0a0b0c0d0e0f0001"
 PARAMS = COLLECTOR.parse({"families": ["metadata"], "hints": ["incorrect"], "resamples": 500})
@@ -50,24 +50,24 @@ def test_the_estimator_is_accepted_and_the_certificate_is_a_document(runs):
 
 
 def test_an_estimator_that_is_a_tenth_too_low_is_refused(runs, monkeypatch):
-    monkeypatch.setattr(hint_estimates, "normalised", lambda raw, share: 0.9 * raw / share)
+    monkeypatch.setattr(estimates, "normalised", lambda raw, share: 0.9 * raw / share)
     assert any("bias" in reason for reason in accept(calibrated(runs)))
 
 
 def test_an_estimator_that_does_not_normalise_is_refused(runs, monkeypatch):
-    monkeypatch.setattr(hint_estimates, "normalised", lambda raw, share: raw)
+    monkeypatch.setattr(estimates, "normalised", lambda raw, share: raw)
     assert any("bias" in reason for reason in accept(calibrated(runs)))
 
 
 def test_intervals_that_are_too_narrow_are_refused(runs, monkeypatch):
-    whole = hint_estimates.recovered_interval
+    whole = estimates.recovered_interval
 
     def narrow(function, estimates, limits, **options):
         low, high = whole(function, estimates, limits, **options)
         centre = function(*estimates)
         return centre + (low - centre) / 2, centre + (high - centre) / 2
 
-    monkeypatch.setattr(hint_estimates, "recovered_interval", narrow)
+    monkeypatch.setattr(estimates, "recovered_interval", narrow)
     assert any("coverage" in reason for reason in accept(calibrated(runs)))
 
 

@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from evidence_collectors.cot_faithfulness import hint_detectors
-from evidence_collectors.cot_faithfulness.hint_detectors import mentions, rules_sha256
-from evidence_collectors.cot_faithfulness.hint_prompts import ASK, FAMILIES, Question, question_text
+from evidence_collectors.cot_faithfulness.hint import detectors
+from evidence_collectors.cot_faithfulness.hint.detectors import mentions, rules_sha256
+from evidence_collectors.cot_faithfulness.hint.prompts import ASK, FAMILIES, Question, question_text
 
 MENTIONS = {
     "sycophancy": [
@@ -135,5 +135,5 @@ def test_hostile_text_does_not_make_the_detector_slow(family):
 
 def test_another_rule_is_another_digest(monkeypatch):
     before = rules_sha256()
-    monkeypatch.setitem(hint_detectors.RULES, "metadata", (*hint_detectors.RULES["metadata"], "meta"))
+    monkeypatch.setitem(detectors.RULES, "metadata", (*detectors.RULES["metadata"], "meta"))
     assert rules_sha256() != before

@@ -9,10 +9,10 @@ from __future__ import annotations
 import pytest
 
 from dossier.model import Trial
-from evidence_collectors.cot_faithfulness import hint_estimates, hint_reading
-from evidence_collectors.cot_faithfulness.hint import COLLECTOR, asked
-from evidence_collectors.cot_faithfulness.hint_prompts import FAMILIES, LETTERS, hinted_letter
-from evidence_collectors.cot_faithfulness.hint_simulation import SAYS, SILENT, completion, questions
+from evidence_collectors.cot_faithfulness.hint import estimates, reading
+from evidence_collectors.cot_faithfulness.hint.collector import COLLECTOR, asked
+from evidence_collectors.cot_faithfulness.hint.prompts import FAMILIES, LETTERS, hinted_letter
+from evidence_collectors.cot_faithfulness.hint.simulation import SAYS, SILENT, completion, questions
 
 PUBLISHED = {  # model: (average, switch rate, disclosure by family in the order of FAMILIES)
     "Claude 3.5 Sonnet (New)": (5, 0.77, (19, 0, 3, 1, 0, 9)),
@@ -91,18 +91,18 @@ def test_published_rates_give_the_published_figures_and_averages(trials):
 
 
 def test_without_normalisation_the_figures_are_missed(trials, monkeypatch):
-    monkeypatch.setattr(hint_estimates, "random_switching_alpha", lambda switches, expected: 1.0)
+    monkeypatch.setattr(estimates, "random_switching_alpha", lambda switches, expected: 1.0)
     assert ("DeepSeek R1", "average") in {fault[:2] for fault in faults(trials)}
 
 
 def test_an_alpha_that_forgets_the_options_misses_the_figures(trials, monkeypatch):
     monkeypatch.setattr(
-        hint_estimates, "random_switching_alpha", lambda switches, expected: 1 - (OPTIONS - 2) * expected / switches
+        estimates, "random_switching_alpha", lambda switches, expected: 1 - (OPTIONS - 2) * expected / switches
     )
     assert ("DeepSeek R1", "average") in {fault[:2] for fault in faults(trials)}
 
 
 def test_counting_answers_that_were_the_hint_already_misses_the_figures(trials, monkeypatch):
-    monkeypatch.setattr(hint_reading, "is_eligible", lambda before, option: True)
+    monkeypatch.setattr(reading, "is_eligible", lambda before, option: True)
     wrong = {fault[:2] for fault in faults(trials)}
     assert {("DeepSeek R1", "average"), ("Claude 3.7 Sonnet", "average")} <= wrong

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dossier.errors import ConfigError
-from evidence_collectors.cot_faithfulness.hint_prompts import (
+from evidence_collectors.cot_faithfulness.hint.prompts import (
     FAMILIES,
     MARK,
     Question,

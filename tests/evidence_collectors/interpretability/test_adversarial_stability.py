@@ -12,8 +12,8 @@ from dossier.collector import Artifact, Inputs
 from dossier.errors import CollectionError, ConfigError, IntegrityError
 from dossier.language_model import ModelSize
 from dossier.model import Trial, digest_of
-from evidence_collectors.interpretability import adversarial_stability_measures as measures
-from evidence_collectors.interpretability.adversarial_stability import COLLECTOR
+from evidence_collectors.interpretability.adversarial_stability import measures as measures
+from evidence_collectors.interpretability.adversarial_stability.collector import COLLECTOR
 from evidence_collectors.interpretability.reading import to_safetensors
 from evidence_collectors.items import attacks
 from tests.evidence_collectors.interpretability import planted_models

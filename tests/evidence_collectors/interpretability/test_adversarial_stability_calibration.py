@@ -9,12 +9,12 @@ import pytest
 
 from dossier import model
 from dossier.model import FileRef
-from evidence_collectors.interpretability import adversarial_stability_arm as per_arm
-from evidence_collectors.interpretability import adversarial_stability_calibration as calibration
-from evidence_collectors.interpretability import adversarial_stability_estimates as estimates
-from evidence_collectors.interpretability.adversarial_stability import COLLECTOR
-from evidence_collectors.interpretability.adversarial_stability_calibration import accept, certificate, cut, simulated
-from evidence_collectors.interpretability.adversarial_stability_simulation import Planted, simulate
+from evidence_collectors.interpretability.adversarial_stability import arm as per_arm
+from evidence_collectors.interpretability.adversarial_stability import calibration as calibration
+from evidence_collectors.interpretability.adversarial_stability import estimates as estimates
+from evidence_collectors.interpretability.adversarial_stability.calibration import accept, certificate, cut, simulated
+from evidence_collectors.interpretability.adversarial_stability.collector import COLLECTOR
+from evidence_collectors.interpretability.adversarial_stability.simulation import Planted, simulate
 
 SEED = "0a0b0c0d0e0f0001"
 ATTACK = "prefix-fiction"

@@ -9,7 +9,7 @@ import pytest
 from dossier.canonical import loads
 from dossier.collector import Inputs
 from dossier.model import Reference, Trial, parse
-from evidence_collectors.interpretability.adversarial_stability import COLLECTOR
+from evidence_collectors.interpretability.adversarial_stability.collector import COLLECTOR
 from evidence_collectors.models.hf import load
 from evidence_collectors.organisms import refusal_design as design
 

@@ -18,12 +18,12 @@ from dossier.errors import CollectionError, ConfigError, IntegrityError
 from dossier.language_model import ModelSize
 from dossier.model import Trial
 from dossier.statistics import trial_seed
-from evidence_collectors.interpretability import causal_intervention_collect
-from evidence_collectors.interpretability import causal_intervention_trials as keys
-from evidence_collectors.interpretability.causal_intervention import COLLECTOR
-from evidence_collectors.interpretability.causal_intervention_detectors import degenerate, shows
-from evidence_collectors.interpretability.causal_intervention_estimates import Pairs, change
-from evidence_collectors.interpretability.causal_intervention_handle import Run, answers, edits_of, handle_of
+from evidence_collectors.interpretability.causal_intervention import collect
+from evidence_collectors.interpretability.causal_intervention import trials as keys
+from evidence_collectors.interpretability.causal_intervention.collector import COLLECTOR
+from evidence_collectors.interpretability.causal_intervention.detectors import degenerate, shows
+from evidence_collectors.interpretability.causal_intervention.estimates import Pairs, change
+from evidence_collectors.interpretability.causal_intervention.handle import Run, answers, edits_of, handle_of
 from evidence_collectors.interpretability.directions import first_tokens
 from evidence_collectors.models.hf import load
 from tests.evidence_collectors.interpretability.planted_models import dictionary, items, plant
@@ -168,14 +168,14 @@ def test_features_of_a_dictionary_are_controls_and_must_be_given(llama, tmp_path
     own = Run(llama, keys.texts_of(rows(), params), {}, params, SEED)
     handle = handle_of(own)
     with pytest.raises(CollectionError, match="not given"):
-        causal_intervention_collect._features(own, handle)
+        collect._features(own, handle)
     files = {"dictionary": dictionary(tmp_path / "sae", llama)}
-    found = causal_intervention_collect._features(replace(own, files=files), handle)
+    found = collect._features(replace(own, files=files), handle)
     assert found.shape == (2, llama.layout.d_model)
-    assert np.array_equal(found, causal_intervention_collect._features(replace(own, files=files), handle))
+    assert np.array_equal(found, collect._features(replace(own, files=files), handle))
     more = COLLECTOR.parse({**SMALL, "feature_controls": 7})
     with pytest.raises(CollectionError, match="6 features"):
-        causal_intervention_collect._features(replace(own, files=files, params=more), handle)
+        collect._features(replace(own, files=files, params=more), handle)
 
 
 # --- what cannot be told ---------------------------------------------------------------------------------------------

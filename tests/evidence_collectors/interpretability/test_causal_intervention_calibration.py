@@ -6,10 +6,10 @@ import pytest
 
 from dossier import model
 from dossier.model import FileRef
-from evidence_collectors.interpretability import causal_intervention_estimates, causal_intervention_observations
-from evidence_collectors.interpretability.causal_intervention import COLLECTOR
-from evidence_collectors.interpretability.causal_intervention_calibration import accept, certificate, cut, summary
-from evidence_collectors.interpretability.causal_intervention_simulation import Planted, simulate
+from evidence_collectors.interpretability.causal_intervention import estimates, observations
+from evidence_collectors.interpretability.causal_intervention.calibration import accept, certificate, cut, summary
+from evidence_collectors.interpretability.causal_intervention.collector import COLLECTOR
+from evidence_collectors.interpretability.causal_intervention.simulation import Planted, simulate
 from evidence_collectors.interpretability.quantities import Value
 
 SEED = "0a0b0c0d0e0f0012"
@@ -49,38 +49,34 @@ def test_the_estimator_is_accepted_and_the_certificate_is_a_document(runs):
 
 def test_a_change_that_leaves_out_the_gained_texts_is_refused(runs, monkeypatch):
     """The mutation: only what an intervention takes away is counted."""
-    monkeypatch.setattr(
-        causal_intervention_estimates.Pairs, "change", property(lambda pairs: -pairs.lost / pairs.count)
-    )
+    monkeypatch.setattr(estimates.Pairs, "change", property(lambda pairs: -pairs.lost / pairs.count))
     assert any("add_plus_1.change_negative" in reason and "bias" in reason for reason in accept(calibrated(runs)))
 
 
 def test_intervals_that_are_too_narrow_are_refused(runs, monkeypatch):
-    real = causal_intervention_observations.change
+    real = observations.change
 
     def narrow(pairs, holm_p, level):
         found = real(pairs, holm_p, level)
         return Value(found.estimate, tuple(found.estimate + (end - found.estimate) / 3 for end in found.limits))
 
-    monkeypatch.setattr(causal_intervention_observations, "change", narrow)
+    monkeypatch.setattr(observations, "change", narrow)
     assert any("change" in reason and "coverage" in reason for reason in accept(calibrated(runs)))
 
 
 def test_a_test_without_holm_finds_effects_where_there_are_none(monkeypatch):
     monkeypatch.setattr(
-        causal_intervention_observations,
+        observations,
         "adjusted",
         lambda reading, planned, label, minimum: dict.fromkeys((one.name for one in planned), 0.0),
     )
-    monkeypatch.setattr(
-        causal_intervention_estimates.Pairs, "limits", lambda pairs, level: (pairs.change - 0.01, pairs.change + 0.01)
-    )
+    monkeypatch.setattr(estimates.Pairs, "limits", lambda pairs, level: (pairs.change - 0.01, pairs.change + 0.01))
     made = calibrated([simulate(PARAMS, SEED, PLANTED, texts=60)])
     assert any("does nothing" in reason for reason in accept(made))
 
 
 def test_a_ratio_to_the_mean_control_would_pass_what_random_directions_do_as_well(monkeypatch):
-    monkeypatch.setattr(causal_intervention_observations, "ratio", lambda *_: Value(20.0, (15.0, 25.0)))
+    monkeypatch.setattr(observations, "ratio", lambda *_: Value(20.0, (15.0, 25.0)))
     made = calibrated([simulate(PARAMS, SEED, PLANTED, texts=60)])
     assert any("random directions that do as much" in reason for reason in accept(made))
 

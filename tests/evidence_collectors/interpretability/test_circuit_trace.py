@@ -17,9 +17,9 @@ from dossier.collector import Artifact, Inputs
 from dossier.errors import CollectionError, ConfigError, IntegrityError
 from dossier.language_model import ModelSize
 from dossier.model import Trial, TrialKey, as_json
-from evidence_collectors.interpretability import circuit_trace_reading as reading
-from evidence_collectors.interpretability.circuit_trace import COLLECTOR, prompts, references
-from evidence_collectors.interpretability.circuit_trace_observations import QUANTITIES
+from evidence_collectors.interpretability.circuit_trace import reading as reading
+from evidence_collectors.interpretability.circuit_trace.collector import COLLECTOR, prompts, references
+from evidence_collectors.interpretability.circuit_trace.observations import QUANTITIES
 
 ROOT = Path(__file__).parents[3]
 KIND = "evidence/interpretability.circuit_trace.v1"
@@ -319,7 +319,7 @@ def test_a_prompt_that_is_there_twice_stops_the_analysis():
 def test_importing_the_instrument_imports_neither_torch_nor_the_library():
     code = (
         "import sys, evidence_collectors.interpretability.circuit_trace, "
-        "evidence_collectors.interpretability.circuit_trace_run;"
+        "evidence_collectors.interpretability.circuit_trace.run;"
         "print([m for m in ('torch', 'transformers', 'circuit_tracer', 'nnsight') if m in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
@@ -429,7 +429,7 @@ def test_graphs_leave_as_small_json_and_circuits_as_safetensors(collected):
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_self_test_that_fails_leaves_failed_trials_and_no_number(block, monkeypatch):
-    from evidence_collectors.interpretability.circuit_trace_engine import Engine
+    from evidence_collectors.interpretability.circuit_trace.engine import Engine
 
     monkeypatch.setattr(Engine, "unexplained", lambda *_: 0.2)
     params = COLLECTOR.parse({"prompts": 12})
@@ -441,7 +441,7 @@ def test_a_self_test_that_fails_leaves_failed_trials_and_no_number(block, monkey
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_one_prompt_that_cannot_be_traced_is_one_failed_trial(block, monkeypatch):
-    from evidence_collectors.interpretability.circuit_trace_engine import Engine
+    from evidence_collectors.interpretability.circuit_trace.engine import Engine
 
     real, calls = Engine.trace, []
 

@@ -7,9 +7,9 @@ import pytest
 
 from dossier.model import Calibration as CalibrationDocument
 from dossier.model import FileRef, Trial, TrialKey, digest_of, dump, parse
-from evidence_collectors.interpretability import circuit_trace_estimates
-from evidence_collectors.interpretability.circuit_trace import COLLECTOR
-from evidence_collectors.interpretability.circuit_trace_calibration import accept, certificate
+from evidence_collectors.interpretability.circuit_trace import estimates
+from evidence_collectors.interpretability.circuit_trace.calibration import accept, certificate
+from evidence_collectors.interpretability.circuit_trace.collector import COLLECTOR
 from tests.evidence_collectors.interpretability.test_circuit_trace import TESTED, measured, trial
 
 SEED = "0123456789abcdef"
@@ -77,16 +77,14 @@ def test_an_instrument_that_reads_what_is_there_is_accepted(runs):
 
 
 def test_an_estimator_that_takes_the_upper_quartile_for_the_median_is_refused(runs, monkeypatch):
-    real = circuit_trace_estimates.median
+    real = estimates.median
 
     def upper(values, params, seed):
         found = real(values, params, seed)
         shift = found.quantiles[2] - found.estimate
-        return circuit_trace_estimates.Median(
-            found.quantiles[2], (found.limits[0] + shift, found.limits[1] + shift), found.quantiles
-        )
+        return estimates.Median(found.quantiles[2], (found.limits[0] + shift, found.limits[1] + shift), found.quantiles)
 
-    monkeypatch.setattr(circuit_trace_estimates, "median", upper)
+    monkeypatch.setattr(estimates, "median", upper)
     assert any("scores.replacement at" in reason for reason in accept(made(runs), prompts=COUNT))
 
 

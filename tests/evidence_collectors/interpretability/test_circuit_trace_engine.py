@@ -12,11 +12,11 @@ from transformers import AutoModelForCausalLM, Gemma3TextConfig, PreTrainedToken
 from dossier.errors import CollectionError
 from dossier.language_model import Continuation
 from dossier.model import Message, Request
-from evidence_collectors.interpretability import circuit_trace_engine as engine
-from evidence_collectors.interpretability import circuit_trace_graph as graphs
-from evidence_collectors.interpretability import circuit_trace_patching as patching
-from evidence_collectors.interpretability.circuit_trace_engine import Limits
-from evidence_collectors.interpretability.circuit_trace_patching import Kept, Patcher
+from evidence_collectors.interpretability.circuit_trace import engine as engine
+from evidence_collectors.interpretability.circuit_trace import graph as graphs
+from evidence_collectors.interpretability.circuit_trace import patching as patching
+from evidence_collectors.interpretability.circuit_trace.engine import Limits
+from evidence_collectors.interpretability.circuit_trace.patching import Kept, Patcher
 from evidence_collectors.models import transcoders
 from evidence_collectors.models.hf import load
 from evidence_collectors.models.transcoders import Activation, Layer, Settings

@@ -7,8 +7,8 @@ import types
 import numpy as np
 import pytest
 
-from evidence_collectors.interpretability import circuit_trace_graph as graphs
-from evidence_collectors.interpretability.circuit_trace_graph import Graph
+from evidence_collectors.interpretability.circuit_trace import graph as graphs
+from evidence_collectors.interpretability.circuit_trace.graph import Graph
 
 
 def graph(seed=0, *, features=12, layers=3, positions=4, logits=2):

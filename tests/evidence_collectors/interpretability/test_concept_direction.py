@@ -17,8 +17,8 @@ from dossier import canonical, schema
 from dossier.collector import Artifact, Inputs
 from dossier.errors import CollectionError, ConfigError, IntegrityError
 from dossier.language_model import ModelSize
-from evidence_collectors.interpretability import concept_direction_separation
-from evidence_collectors.interpretability.concept_direction import COLLECTOR
+from evidence_collectors.interpretability.concept_direction import separation
+from evidence_collectors.interpretability.concept_direction.collector import COLLECTOR
 from evidence_collectors.models.hf import load
 from tests.evidence_collectors.interpretability.planted_models import item, items, plant
 from tests.evidence_collectors.models.folders import save
@@ -115,7 +115,7 @@ def test_separation_beyond_the_nulls_has_a_margin_above_zero(llama):
         assert margin.interval.low > 0.0
         assert found[f"{split}.direction_auroc"].estimate == 1.0
         assert found[f"{split}.direction_auroc"].interval.low < 0.95, "40 texts of a class do not say more"
-        nulls = [margin.facts[name] for name in concept_direction_separation.NULL_WORDS]
+        nulls = [margin.facts[name] for name in separation.NULL_WORDS]
         assert margin.estimate == pytest.approx(1.0 - max(nulls))
     assert found["test.first_component_share"].estimate < 0.6
 
@@ -130,8 +130,8 @@ def test_directions_that_all_separate_are_flagged_and_pass_no_margin(tmp_path):
         assert area.null.estimate == 1.0
         assert margin.estimate <= 0.0
         assert margin.interval.low < 0.0
-        assert concept_direction_separation.NO_INFORMATION in area.limits
-        assert concept_direction_separation.NO_INFORMATION in margin.limits
+        assert separation.NO_INFORMATION in area.limits
+        assert separation.NO_INFORMATION in margin.limits
 
 
 def test_a_probe_reads_the_mean_over_responses_where_all_texts_have_one(llama):
@@ -391,7 +391,8 @@ def test_an_adapter_that_only_answers_is_refused(llama):
 def test_reading_and_summarising_need_no_torch():
     code = (
         "import sys; sys.modules['torch'] = None; "
-        "from evidence_collectors.interpretability import concept_direction, causal_intervention"
+        "from evidence_collectors.interpretability.causal_intervention import collector as one; "
+        "from evidence_collectors.interpretability.concept_direction import collector as other"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -431,12 +432,12 @@ def test_observations_are_marked_recomputable_and_bounded(on_llama):
 
 def test_the_margin_would_notice_a_null_that_is_left_out(on_llama, monkeypatch):
     """The mutation: only random weights count. Then harder nulls are lost, and the margin rises."""
-    real = concept_direction_separation._nulls
+    real = separation._nulls
 
     def only_twins(*arguments):
         found, reason = real(*arguments)
         return {"null_twin_largest": found["null_twin_largest"]}, reason
 
     before = observed(on_llama[0])["test.direction_margin"].estimate
-    monkeypatch.setattr(concept_direction_separation, "_nulls", only_twins)
+    monkeypatch.setattr(separation, "_nulls", only_twins)
     assert observed(on_llama[0])["test.direction_margin"].estimate > before

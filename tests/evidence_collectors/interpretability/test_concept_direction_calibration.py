@@ -7,10 +7,10 @@ import pytest
 
 from dossier import model
 from dossier.model import FileRef
-from evidence_collectors.interpretability import concept_direction_observations, concept_direction_separation
-from evidence_collectors.interpretability.concept_direction import COLLECTOR
-from evidence_collectors.interpretability.concept_direction_calibration import accept, certificate, cut, summary
-from evidence_collectors.interpretability.concept_direction_simulation import Planted, simulate
+from evidence_collectors.interpretability.concept_direction import observations, separation
+from evidence_collectors.interpretability.concept_direction.calibration import accept, certificate, cut, summary
+from evidence_collectors.interpretability.concept_direction.collector import COLLECTOR
+from evidence_collectors.interpretability.concept_direction.simulation import Planted, simulate
 from evidence_collectors.interpretability.quantities import Value
 
 SEED = "0a0b0c0d0e0f0011"
@@ -73,27 +73,25 @@ def test_a_failed_control_a_bias_and_a_low_coverage_are_each_refused(made):
 
 def test_an_auroc_that_counts_ties_of_sign_only_is_refused(runs, monkeypatch):
     """The mutation: half of the distance to chance is lost."""
-    whole = concept_direction_separation.auroc
-    monkeypatch.setattr(
-        concept_direction_separation, "auroc", lambda up, low: 0.5 + 0.5 * ((whole(up, low) or 0.5) - 0.5)
-    )
+    whole = separation.auroc
+    monkeypatch.setattr(separation, "auroc", lambda up, low: 0.5 + 0.5 * ((whole(up, low) or 0.5) - 0.5))
     assert any("auroc" in reason and "bias" in reason for reason in accept(calibrated(runs)))
 
 
 def test_intervals_that_are_too_narrow_are_refused(runs, monkeypatch):
-    real = concept_direction_observations.mean_value
+    real = observations.mean_value
 
     def narrow(values, level):
         found = real(values, level)
         return Value(found.estimate, tuple(found.estimate + (end - found.estimate) / 2 for end in found.limits))
 
-    monkeypatch.setattr(concept_direction_observations, "mean_value", narrow)
+    monkeypatch.setattr(observations, "mean_value", narrow)
     assert any("bypass" in reason and "coverage" in reason for reason in accept(calibrated(runs)))
 
 
 def test_a_margin_that_ignores_its_nulls_fails_a_negative_control(runs, monkeypatch):
     monkeypatch.setattr(
-        concept_direction_separation,
+        separation,
         "minus",
         lambda first, second: Value(first[0] - 0.5, tuple(x - 0.5 for x in first[1])),
     )

@@ -15,9 +15,9 @@ from dossier.collector import Inputs
 from dossier.errors import CollectionError, ConfigError, IntegrityError
 from dossier.language_model import Edit, ModelSize
 from dossier.model import Trial
-from evidence_collectors.interpretability import sae_features_phases, sae_features_selection
-from evidence_collectors.interpretability.sae_features import COLLECTOR
-from evidence_collectors.interpretability.sae_features_simulation import Planted, simulate
+from evidence_collectors.interpretability.sae_features import phases, selection
+from evidence_collectors.interpretability.sae_features.collector import COLLECTOR
+from evidence_collectors.interpretability.sae_features.simulation import Planted, simulate
 from evidence_collectors.interpretability.sparse_statistics import TextFeatures
 from evidence_collectors.models.hf import load
 from tests.evidence_collectors.interpretability import planted_dictionary as planted
@@ -435,13 +435,13 @@ def test_profiles_of_active_entries_are_those_of_the_dense_table():
     positive = np.arange(30) % 2 == 0
     text, feature = np.nonzero(table)
     sparse = TextFeatures(text, feature, table[text, feature])
-    found = sae_features_selection.profile(sparse, positive, ~positive, width=9)
+    found = selection.profile(sparse, positive, ~positive, width=9)
     np.testing.assert_allclose(found.share, (table > 0).mean(axis=0))
     np.testing.assert_allclose(found.mean, table.mean(axis=0))
     np.testing.assert_allclose(found.deviation, table.std(axis=0), atol=1e-9)
     expected = [np.corrcoef(table[:, column], positive)[0, 1] for column in range(8)]
     np.testing.assert_allclose(found.correlation, [*expected, 0.0], atol=1e-9)
-    best = sae_features_selection.chosen(found, 3)
+    best = selection.chosen(found, 3)
     assert list(best) == sorted(range(8), key=lambda one: -found.correlation[one])[: len(best)]
 
 
@@ -449,23 +449,23 @@ def test_companions_are_like_the_chosen_and_never_one_of_them():
     features = 200
     share = np.linspace(0.02, 0.98, features)
     ones = np.ones(features)
-    found = sae_features_selection.Profile(share, share, ones, np.zeros(features))
-    drawn = sae_features_selection.companions(found, ones, (50, 150), sets=30, seed=SEED)
+    found = selection.Profile(share, share, ones, np.zeros(features))
+    drawn = selection.companions(found, ones, (50, 150), sets=30, seed=SEED)
     assert drawn.shape == (30, 2)
     assert not {50, 150} & set(drawn.ravel().tolist())
     assert all(len(set(row)) == 2 for row in drawn.tolist())
     assert np.abs(share[drawn] - share[[50, 150]]).max() < 0.06
     assert len(set(drawn[:, 0].tolist())) > 5
-    np.testing.assert_array_equal(drawn, sae_features_selection.companions(found, ones, (50, 150), sets=30, seed=SEED))
-    few = sae_features_selection.Profile(share[:12], share[:12], ones[:12], np.zeros(12))
-    assert sae_features_selection.companions(few, ones[:12], (1, 2), sets=30, seed=SEED) is None
+    np.testing.assert_array_equal(drawn, selection.companions(found, ones, (50, 150), sets=30, seed=SEED))
+    few = selection.Profile(share[:12], share[:12], ones[:12], np.zeros(12))
+    assert selection.companions(few, ones[:12], (1, 2), sets=30, seed=SEED) is None
 
 
 def test_an_ablation_that_takes_random_features_for_the_chosen_is_caught(model, dictionary, monkeypatch):
     """Were the chosen set and a random one exchanged, the margin would vanish: the assertions above can fail."""
-    whole = sae_features_phases._without
+    whole = phases._without
     monkeypatch.setattr(
-        sae_features_phases,
+        phases,
         "_without",
         lambda setup, group: whole(setup, group if group.signs.min() < 0 else _other(group)),
     )

@@ -6,11 +6,11 @@ import pytest
 
 from dossier import model
 from dossier.model import FileRef
-from evidence_collectors.interpretability import sae_features_calibration, sae_features_estimates
-from evidence_collectors.interpretability.sae_features import COLLECTOR
-from evidence_collectors.interpretability.sae_features_calibration import accept, certificate, cut
-from evidence_collectors.interpretability.sae_features_estimates import Quantity
-from evidence_collectors.interpretability.sae_features_simulation import Planted, simulate
+from evidence_collectors.interpretability.sae_features import calibration, estimates
+from evidence_collectors.interpretability.sae_features.calibration import accept, certificate, cut
+from evidence_collectors.interpretability.sae_features.collector import COLLECTOR
+from evidence_collectors.interpretability.sae_features.estimates import Quantity
+from evidence_collectors.interpretability.sae_features.simulation import Planted, simulate
 
 SEED = "0a0b0c0d0e0f0001"
 PARAMS = COLLECTOR.parse({"behaviour_tokens": ["no"], "top_k": 1, "permutations": 500})
@@ -62,31 +62,31 @@ def ablation(runs):
 
 
 def test_an_effect_that_is_a_tenth_too_small_is_refused(runs, monkeypatch):
-    whole = sae_features_estimates.ratio
+    whole = estimates.ratio
 
     def small(*args, **options):
         found = whole(*args, **options)
         return Quantity(0.9 * found.estimate, (0.9 * found.limits[0], 0.9 * found.limits[1]))
 
-    monkeypatch.setattr(sae_features_estimates, "ratio", small)
+    monkeypatch.setattr(estimates, "ratio", small)
     assert any("bias" in reason for reason in accept(ablation(runs)))
 
 
 def test_intervals_that_take_items_of_a_pair_for_independent_are_refused(runs, monkeypatch):
-    whole = sae_features_estimates.ratio
+    whole = estimates.ratio
 
     def alone(above, below, clusters, *, level):
         found = whole(above, below, [str(row) for row in range(len(clusters))], level=level)
         centre = found.estimate
         return Quantity(centre, tuple(centre + 0.6 * (end - centre) for end in found.limits))
 
-    monkeypatch.setattr(sae_features_estimates, "ratio", alone)
+    monkeypatch.setattr(estimates, "ratio", alone)
     assert any("coverage" in reason for reason in accept(ablation(runs)))
 
 
 def test_a_margin_that_forgets_its_null_fails_the_controls(monkeypatch):
-    monkeypatch.setattr(sae_features_estimates, "margin", lambda quantity, null: quantity)
-    found = sae_features_calibration.controls(PARAMS, seed=SEED, studies=2)
+    monkeypatch.setattr(estimates, "margin", lambda quantity, null: quantity)
+    found = calibration.controls(PARAMS, seed=SEED, studies=2)
     assert [control.passed for control in found if control.expected.startswith("set.auroc_margin")] == [0, 0, 0]
 
 

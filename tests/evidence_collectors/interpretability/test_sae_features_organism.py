@@ -9,7 +9,7 @@ import pytest
 
 from dossier import canonical
 from dossier.collector import Inputs
-from evidence_collectors.interpretability.sae_features import COLLECTOR
+from evidence_collectors.interpretability.sae_features.collector import COLLECTOR
 from evidence_collectors.models.hf import load
 from evidence_collectors.organisms.refusal_design import REFUSALS
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from dossier import canonical
 from dossier.model import Reference, Request, parse
-from evidence_collectors.cot_faithfulness.hint_detectors import mentions
-from evidence_collectors.cot_faithfulness.hint_prompts import FAMILIES, Question
+from evidence_collectors.cot_faithfulness.hint.detectors import mentions
+from evidence_collectors.cot_faithfulness.hint.prompts import FAMILIES, Question
 from evidence_collectors.models import hf
 from evidence_collectors.models.digests import weights_sha256
 from evidence_collectors.organisms import exact, hint_mcq
@@ -94,7 +94,7 @@ def test_the_shipped_items_are_those_the_design_makes_and_all_parse():
 
 
 def test_every_prompt_is_whole_phrases_and_short(tokenizer):
-    """A change of wording in `hint_prompts` shows here: train the organism again."""
+    """A change of wording in `prompts` shows here: train the organism again."""
     shipped = hf.load(str(FOLDER)).loaded.tokenizer
     for item in design.items()[::23]:
         for family in (None, *FAMILIES):

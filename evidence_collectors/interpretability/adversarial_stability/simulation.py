@@ -1,0 +1,179 @@
+"""What would the trials look like if the truth were this? Planted activations and answers, without a model.
+
+For calibration and tests. Positive texts lie at 1 along the planted direction, negative ones at 0, with normal scatter; an
+attack shrinks the positive ones' coordinate, scatters it, and may push them along another direction. The direction is
+frozen at the truth and the threshold at a quantile, so that every true value is a formula; none uses an estimator.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import ndtr, ndtri
+
+from dossier.model import Completion, Message, Trial, digest_of
+from evidence_collectors.interpretability.adversarial_stability.activations import (
+    Frame,
+    Read,
+    arm_trials,
+    measured_trial,
+)
+from evidence_collectors.interpretability.adversarial_stability.measures import Direction
+from evidence_collectors.interpretability.adversarial_stability.parameters import (
+    CLEAN,
+    StabilityParameters,
+    labels,
+    planned,
+)
+from evidence_collectors.interpretability.adversarial_stability.trials import SELF_TEST, Texts, answer_keys, question
+from evidence_collectors.interpretability.reading import random_directions
+from evidence_collectors.items.contrast import Contrast, Label, Split
+
+WIDTH = 24
+TRAIN, VALIDATION = 30, 40  # texts of each class
+
+
+@dataclass(frozen=True)
+class Planted:
+    """The truth about one attack.
+
+    ``kept`` is the retention, ``scatter`` what the attack adds along the direction, ``sideways`` how far it pushes positive
+    texts along another direction, ``shift`` how far it moves negative ones along it; ``shown`` and ``shown_clean`` are the
+    rates of the behaviour.
+    """
+
+    kept: float
+    shown: float
+    shown_clean: float = 0.95
+    scatter: float = 0.1
+    sideways: float = 0.0
+    shift: float = 0.0
+    spread: float = 0.3
+
+    def truths(self, params: StabilityParameters) -> dict[str, float]:
+        """Return the true values by quantity."""
+        along = math.hypot(self.kept * self.spread, self.scatter)
+        threshold = _threshold(self, params)
+        recall = float(ndtr((self.kept - threshold) / along))
+        gap = self.kept - self.shift
+        return {
+            "projection_retention": self.kept,
+            "gap_retention": gap,
+            "auroc": float(ndtr(gap / math.hypot(along, self.spread))),
+            "recall": recall,
+            "false_positive_rate": float(ndtr((self.shift - threshold) / self.spread)),
+            "shift_cosine": gap / math.hypot(gap, self.sideways) if gap or self.sideways else 0.0,
+            "refit_cosine": gap / math.hypot(gap, self.sideways) if gap or self.sideways else 0.0,
+            "behaviour_rate": self.shown,
+            "behaviour_change": self.shown - self.shown_clean,
+            "attack_success": 1.0 - self.shown,
+            "flagged_when_lost": recall,
+            "log_odds_change": self.kept - 1.0,
+        }
+
+
+def simulate(params: StabilityParameters, reported: int, seed: str, attacks: dict[str, Planted]) -> tuple[Trial, ...]:
+    """Return the trials of a run with ``reported`` texts of each class; an arm not in ``attacks`` changes nothing."""
+    texts = Texts(_texts("train", TRAIN), _texts("validation", VALIDATION), _texts("test", reported))
+    frame = Frame(params, texts, seed)
+    draws = _Normals(seed)
+    random = random_directions(seed, params.random_directions, WIDTH)
+    unit = np.eye(WIDTH)[0]
+    direction = Direction(unit, 0.0, 1.0, random, given=False)
+    clean_at = {text.id: draws.vector() for text in texts.read_under(CLEAN)}
+    nothing = Planted(kept=1.0, shown=0.95, scatter=0.0)
+    clean = _read(frame, CLEAN, clean_at, nothing, draws)
+    trials = [measured_trial(frame, SELF_TEST, {"parity": 0.0}), *arm_trials(frame, CLEAN, clean, clean, direction)]
+    for name in (one.name for one in labels(params)):
+        read = _read(frame, name, clean_at, attacks.get(name, nothing), draws)
+        trials += arm_trials(frame, name, read, clean, direction)
+    return (*trials, *_answers(frame, attacks, draws))
+
+
+@dataclass
+class _Normals:
+    """Standard normal draws from raw PCG64 words, by inversion."""
+
+    seed: str
+
+    def __post_init__(self) -> None:
+        self.words = np.random.PCG64(int(self.seed, 16))
+
+    def uniform(self, count: int) -> np.ndarray:
+        return np.asarray(((self.words.random_raw(count) >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52)
+
+    def vector(self) -> np.ndarray:
+        return np.asarray(ndtri(self.uniform(WIDTH)))
+
+
+def _read(frame: Frame, arm: str, clean_at: dict[str, np.ndarray], planted: Planted, draws: _Normals) -> Read:
+    texts = frame.texts.read_under(arm)
+    values = np.stack([_value(text, clean_at[text.id], arm, planted, draws) for text in texts])
+    return Read(texts, values, values, np.empty((len(texts), 0)), values[:, 0])
+
+
+def _value(text: Contrast, noise: np.ndarray, arm: str, planted: Planted, draws: _Normals) -> np.ndarray:
+    """Return one text's activation; a clean negative validation text lies at its quantile, so that the threshold is known."""
+    positive = text.label == "positive"
+    value = planted.spread * noise
+    if text.split == "validation" and not positive:
+        number = int(text.id.rpartition("-")[2])
+        value[0] = planted.spread * float(ndtri((number + 0.5) / VALIDATION))
+    value[0] += 1.0 if positive else 0.0
+    if arm != CLEAN and positive:
+        value[0] = planted.kept * value[0] + planted.scatter * float(draws.vector()[0])
+        value[1] += planted.sideways
+    elif arm != CLEAN:
+        value[0] += planted.shift
+    return np.asarray(value)
+
+
+def _threshold(planted: Planted, params: StabilityParameters) -> float:
+    """Return the largest validation quantile that at most the allowed share of them exceeds."""
+    allowed = math.floor(params.target_fpr * VALIDATION + 1e-9)
+    return planted.spread * float(ndtri((VALIDATION - allowed - 0.5) / VALIDATION))
+
+
+def _answers(frame: Frame, attacks: dict[str, Planted], draws: _Normals) -> Iterator[Trial]:
+    if not frame.params.generate:
+        return
+    known = {CLEAN: None, **{one.name: one for one in planned(frame.params)}}
+    rates = {name: one.shown for name, one in attacks.items()}
+    clean_rate = next(iter(attacks.values())).shown_clean if attacks else 0.95
+    for arm, attack in known.items():
+        for key, own, text in answer_keys(frame.texts, arm, frame.seed):
+            request = question(text, attack, frame.params, own)
+            shown = float(draws.uniform(1)[0]) < rates.get(arm, clean_rate)
+            answer = frame.params.markers[0] if shown else "."
+            completion = Completion(
+                request_sha256=digest_of(request),
+                reasoning=None,
+                answer=answer,
+                parse="missing_reasoning_tag",
+                finish_reason="stop",
+                prompt_tokens=1,
+                token_ids=(1,),
+            )
+            yield Trial(key=key, seed=own, request=request, completion=completion)
+
+
+def _texts(split: Split, count: int) -> tuple[Contrast, ...]:
+    sides: tuple[Label, Label] = ("positive", "negative")
+    return tuple(
+        Contrast(
+            id=f"{split}-{label}-{number:05d}",
+            messages=(Message(role="user", content=f"text {number}"),),
+            label=label,
+            family="simulated",
+            split=split,
+            licence="CC0-1.0",
+            response="",
+            pair=None,
+            set=None,
+        )
+        for label in sides
+        for number in range(count)
+    )
