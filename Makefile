@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/.installed
 export TOKENIZERS_PARALLELISM = false
 export HF_HUB_OFFLINE = 1
 
-.PHONY: demo test check organism clean help
+.PHONY: demo test check calibrate organism clean help
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -26,6 +26,9 @@ check: $(INSTALLED) ## lint, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+calibrate: $(INSTALLED) ## try every instrument where the truth is known: certificates and docs/calibration.md (an hour)
+	OMP_NUM_THREADS=1 $(BIN)/dossier calibrate --all --page docs/calibration.md
+
 organism: $(INSTALLED) ## train the shipped organism again and compare
 	$(BIN)/python -m evidence_collectors.organisms.hint_mcq --out build/organism
 
@@ -34,7 +37,7 @@ $(INSTALLED): pyproject.toml constraints.txt .ci/system-libraries
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Dossier needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "Python has no venv; run: apt-get install -y python3-venv"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[render,collect,circuits,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[render,collect,circuits,api,dev]'
 	touch $(INSTALLED)
 
 clean: ## remove what was built; keeps the environment

@@ -148,7 +148,11 @@ def _readable(
         count = "no observation" if not named else f"{len(named)} observations"
         return None, f"{planned.id} has {count} named {criterion.quantity}"
     observation = named[0]
-    doubt = _observation_doubt(observation) or calibration_doubt(planned, evidence, observation, calibration)
+    doubt = (
+        _observation_doubt(observation)
+        or _null_doubt(criterion, observation)
+        or calibration_doubt(planned, evidence, observation, calibration)
+    )
     return (None, doubt) if doubt else (observation, "")
 
 
@@ -163,9 +167,26 @@ def _observation_doubt(observation: Observation) -> str:
     return ""
 
 
+def _null_doubt(criterion: Criterion, observation: Observation) -> str:
+    """Return why an AUROC carries no information: on some models any direction separates the classes, "" where it does.
+
+    A criterion that wants it high is judged only where the interval lies above what there is without anything to find.
+    """
+    if observation.unit != "auroc" or criterion.comparator != ">=" or observation.interval is None:
+        return ""
+    if observation.null is None:
+        return f"{observation.id} is an AUROC without a null beside it, and alone it decides nothing"
+    if observation.interval.low <= observation.null.estimate:
+        return (
+            f"{observation.id} is an AUROC of {observation.interval.low:.3g} at the low end, and where there is nothing to "
+            f"find it is {observation.null.estimate:.3g}: alone it decides nothing"
+        )
+    return ""
+
+
 def _certificate_doubt(calibration: Calibration, observation: Observation) -> str:
     """Return why the certificate, by its own figures, vouches for nothing here."""
-    cells = [cell for cell in calibration.cells if cell.quantity == observation.id]
+    cells = [cell for cell in calibration.cells if cell.speaks_of(observation.id)]
     if not cells:
         return f"uncalibrated: the certificate has no study of {observation.id}"
     counted = {cell.n_counts for cell in cells}

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import bdtr, betaincinv, betaln, xlog1py, xlogy
+from scipy.special import bdtr, betaincinv, betaln, ndtri, xlog1py, xlogy
 
 from dossier.statistics import Limits, bootstrap_weights, recovered_interval, wilson
 
@@ -100,28 +100,25 @@ def paired_difference_interval(
 ) -> Limits:
     """Return an interval for the first arm's rate minus the second's, where both arms were asked the same items.
 
-    The four counts are pairs. Wilson's limits of each rate, combined with their correlation, which is pulled towards 0 where
-    positive. Exact coverage at 95 %, 10 to 60 pairs: 0.974 on average, at worst 0.931 where pairs differ both ways, and
-    0.891 (40 pairs, 5 % discordant) where all differ one way. Pairs must be independent of one another: several pairs from
-    one scenario are not.
+    The four counts are pairs. Wald's interval with one pair more that differs each way. Exact coverage at 95 %, 20 to 72
+    pairs, any share that differs and any split of it: 0.961 on average, at worst 0.924 (30 pairs that all differ, 85 % of
+    them one way). Newcombe's method 10 (1998, Statistics in Medicine 17:2635) is 4 % narrower and falls to 0.882 where
+    nearly all pairs differ one way. Pairs must be independent of one another: several pairs from one scenario are not.
 
     Raises:
         ValueError: no pairs.
 
-    Source: Newcombe 1998, Statistics in Medicine 17:2635, method 10.
+    Source: Bonett and Price 2012, J. Educational and Behavioral Statistics 37:479.
     """
     _check_counts(both, first_only, second_only, neither)
-    _tail(level)
+    z = float(ndtri(1.0 - _tail(level)))
     pairs = both + first_only + second_only + neither
-    hits = (both + first_only, both + second_only)
-    limits = [wilson(count / max(pairs, 1), pairs, level) for count in hits]
-    spread = math.sqrt(math.prod(hits) * math.prod(pairs - count for count in hits))
-    excess = float(both * neither - first_only * second_only)
-    if excess > 0.0:
-        excess = max(excess - pairs / 2.0, 0.0)  # the continuity correction that method 10 adds
-    correlation = excess / spread if spread else 0.0
-    matrix = np.array([[1.0, correlation], [correlation, 1.0]])
-    return recovered_interval(_minus, [count / pairs for count in hits], limits, correlation=matrix)
+    if pairs == 0:
+        raise ValueError("no interval for no pairs")
+    first, second = ((count + 1.0) / (pairs + 2.0) for count in (first_only, second_only))
+    half = z * math.sqrt((first + second - (first - second) ** 2) / (pairs + 2.0))
+    seen = (first_only - second_only) / pairs
+    return max(-1.0, min(first - second - half, seen)), min(1.0, max(first - second + half, seen))
 
 
 def minimum_detectable_paired_difference(

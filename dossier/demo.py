@@ -17,13 +17,13 @@ from typing import Any
 from dossier import pack
 from dossier.attest import Plane, Trust, trusted
 from dossier.collector import Collector
-from dossier.demo_inside import demo_decision, run_inside
+from dossier.demo_inside import certificate_line, demo_decision, run_inside
 from dossier.documents import load_documents
 from dossier.errors import ConfigError, DossierError
 from dossier.files import write_whole
 from dossier.forgeries import BY_KEY_HOLDER, Forger, flipped_byte
 from dossier.keys import DemoKeys, make_demo_keys, save_key
-from dossier.model import Calibration, Evidence, Trial, dump, parse
+from dossier.model import Evidence, Trial, dump
 from dossier.pack import Pack
 from dossier.replay import replay
 from dossier.run import utc_now
@@ -173,16 +173,8 @@ def _write_start(folder: Path, model: Path, keys: DemoKeys, *, scope: tuple[str,
         if path.exists():
             raise ConfigError(f"{path}: is there already; nothing was overwritten.", hint="Choose an empty folder.")
     relative = Path(os.path.relpath(model.resolve(), folder.resolve())).as_posix()
-    extra = "".join(
-        f'{name} = "{relative}/{file}"\n'
-        for name, file in (("reference", "reference.json"), ("calibration", "calibration.json"))
-        if (model / file).exists()
-    )
-    if (model / "calibration.json").exists():
-        certificate = parse(Calibration, (model / "calibration.json").read_bytes(), where="calibration.json")
-        extra += (
-            f"parameters = {{ max_tokens = {certificate.parameters['max_tokens']} }} # as the certificate was made\n"
-        )
+    extra = f'reference = "{relative}/reference.json"\n' if (model / "reference.json").exists() else ""
+    extra += certificate_line("cot_faithfulness.hint", model, folder)
     template = importlib.resources.files("dossier.templates").joinpath("start.toml").read_text(encoding="utf-8")
     if not model.is_dir():
         template = template.replace('path = "{model_path}"', f"# {NO_MODEL}").replace(

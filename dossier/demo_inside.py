@@ -22,7 +22,13 @@ from dossier.terminal import ProgressBar, print_costs, print_gate, print_verdict
 from dossier.verify import verify
 from dossier.workspace import Workspace
 
-PIECES = ("direction", "intervention", "features", "circuit", "stability")
+PIECES = {
+    "direction": "interpretability.concept_direction",
+    "intervention": "interpretability.causal_intervention",
+    "features": "interpretability.sae_features",
+    "circuit": "interpretability.circuit_trace",
+    "stability": "interpretability.adversarial_stability",
+}
 
 
 def run_inside(
@@ -62,12 +68,20 @@ def demo_decision(gate: Any, function: str) -> ApprovalPredicate:
     )
 
 
+def certificate_line(kind: str, model: Path, folder: Path) -> str:
+    """Return the line of a configuration in ``folder`` that names the certificate of a kind, "" if none is shipped.
+
+    Certificates lie beside the organisms: ``samples/calibration/KIND.json`` for ``samples/organisms/NAME``.
+    """
+    path = model.resolve().parent.parent / "calibration" / f"{kind}.json"
+    relative = Path(os.path.relpath(path, folder.resolve())).as_posix()
+    return f'calibration = "{relative}"\n' if path.exists() else ""
+
+
 def _configuration(folder: Path, model: Path, scope: tuple[str, str]) -> str:
     relative = Path(os.path.relpath(model.resolve(), folder.resolve())).as_posix()
     text = importlib.resources.files("dossier.templates").joinpath("start_inside.toml").read_text(encoding="utf-8")
-    for piece in PIECES:
-        certificate = f"calibration/{piece}.json"
-        line = f'calibration = "{relative}/{certificate}"\n' if (model / certificate).exists() else ""
-        text = text.replace(f"{{{piece}_calibration}}\n", line)
+    for piece, kind in PIECES.items():
+        text = text.replace(f"{{{piece}_calibration}}\n", certificate_line(kind, model, folder))
     text = text.replace("{model_path}", relative).replace("{model_name}", model.name)
     return text.replace("{classes}", scope[0]).replace("{signatory}", scope[1])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 
 from dossier import canonical
@@ -19,6 +20,31 @@ from dossier.model import FileRef, PlannedEvidence, digest_of
 FOLDER = "application/vnd.dossier.folder"
 SUBJECT = "application/vnd.dossier.subject+json"
 _CHUNK = 1 << 24
+
+
+def read_items(given: str, base: Path) -> tuple[str, bytes]:
+    """Return the items that a configuration in ``base`` names: a file's name and its bytes.
+
+    Sources of the entry-point group ``dossier.items`` are asked first: ``find(given, base)`` returns a name and canonical
+    bytes, or None if it knows no such set. What none of them knows is a file. The plan and the pack hold the bytes, so that
+    a verifier needs no source.
+
+    Raises:
+        ConfigError: the file cannot be read, or a source refuses it.
+    """
+    for entry in metadata.entry_points(group="dossier.items"):
+        found: tuple[str, bytes] | None = entry.load()(given, base)
+        if found is not None:
+            return found
+    return Path(given).name, read_file(base / given)
+
+
+def read_file(path: Path) -> bytes:
+    """Return a file's bytes. Raises ConfigError if it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}.") from error
 
 
 @dataclass(frozen=True)

@@ -339,19 +339,34 @@ class Calibration(Value):
 
 
 class CalibrationCell(Value):
-    """One quantity at one known truth. Coverage is of the interval at its stated level, for ``n_low`` to ``n_high``."""
+    """One quantity at one known truth. Coverage is of the interval at its stated level, for ``n_low`` to ``n_high``.
+
+    ``quantity`` is an observation's id; ``*.`` at its start stands for any group ("*.recall" for the recall under any
+    attack). ``source`` says where the truth is known: an organism and how it was made, or a simulation.
+    ``planted`` is what its training aimed at, None where that was no number or nothing was trained;
+    ``smallest_detectable`` is the effect that a two-sided test at 5 % finds with a power of 80 % at this n.
+    """
 
     quantity: Text
+    source: Text
+    planted: Number | None
     truth: Number
     studies: Count
     estimable: Count
     mean_bias: Number
     coverage: Annotated[Number, Field(ge=0.0, le=1.0)]
     coverage_standard_error: Number
+    smallest_detectable: Number | None
     n_counts: Text
     mean_n: Number
     n_low: Count
     n_high: Count
+
+    def speaks_of(self, observation: str) -> bool:
+        """Return whether the cell is about an observation of this id."""
+        if self.quantity.startswith("*."):
+            return observation.endswith(self.quantity[1:])
+        return observation == self.quantity
 
 
 class NegativeControl(Value):

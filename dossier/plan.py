@@ -16,7 +16,7 @@ from dossier.collector import Collector, Cost
 from dossier.config import BudgetConfig, EvidenceConfig, RunConfig
 from dossier.documents import parse_items
 from dossier.errors import ConfigError
-from dossier.inputs import EvidenceInputs
+from dossier.inputs import EvidenceInputs, read_file, read_items
 from dossier.language_model import ModelSize
 from dossier.model import (
     Calibration,
@@ -70,7 +70,8 @@ def make_plan(
     for piece in config.evidence:
         collector = _find(piece, collectors)
         params = collector.parse(piece.parameters)
-        items_ref, items_bytes = _file(base, piece.items, folder="items", files=files)
+        name, items_bytes = read_items(piece.items, base)
+        items_ref = _kept(name, items_bytes, folder="items", files=files)
         items = parse_items(items_bytes, where=piece.items)
         _check_criteria(piece, collector.quantities(params))
         costs[piece.id] = collector.cost(params, items, size)
@@ -151,14 +152,16 @@ def _check_criteria(piece: EvidenceConfig, quantities: Sequence[str]) -> None:
 
 def _file(base: Path, name: str, *, folder: str, files: dict[str, bytes]) -> tuple[FileRef, bytes]:
     path = base / name
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}.") from error
-    media_type = MEDIA_TYPES.get(path.suffix, "application/octet-stream")
-    reference = FileRef(name=path.name, sha256=canonical.sha256(data), size=len(data), media_type=media_type)
+    data = read_file(path)
+    return _kept(path.name, data, folder=folder, files=files), data
+
+
+def _kept(name: str, data: bytes, *, folder: str, files: dict[str, bytes]) -> FileRef:
+    """Keep bytes for the pack, and return them named by digest."""
+    media_type = MEDIA_TYPES.get(Path(name).suffix, "application/octet-stream")
+    reference = FileRef(name=name, sha256=canonical.sha256(data), size=len(data), media_type=media_type)
     files[member(folder, reference)] = data
-    return reference, data
+    return reference
 
 
 def _document(

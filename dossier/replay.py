@@ -19,7 +19,7 @@ from dossier import __version__
 from dossier.collector import Collector
 from dossier.documents import Documents
 from dossier.errors import ConfigError
-from dossier.inputs import EvidenceInputs
+from dossier.inputs import SUBJECT, EvidenceInputs
 from dossier.language_model import LanguageModel
 from dossier.model import Completion, Count, Environment, Number, Slug, Text, Trial, TrialKey, Value, digest_of
 from dossier.pack import Pack
@@ -70,6 +70,19 @@ class Replay(Value):
     remeasured: tuple[Remeasured, ...]
 
 
+def _refuse_other_models(documents: Documents, trials: Mapping[str, Sequence[Trial]]) -> None:
+    """Refuse what another model answered, such as a judge: the subject cannot be asked for its verdicts."""
+    for planned in documents.plan.evidence:
+        for role, reference in planned.inputs.items():
+            asked = any(trial.key.arm.startswith(f"{role}.") for trial in trials.get(planned.id, ()))
+            if reference.media_type == SUBJECT and asked:
+                raise ConfigError(
+                    f"evidence {planned.id!r}: another model, {reference.name!r}, answered as {role!r}; replay asks the "
+                    "subject alone and cannot compare its answers yet.",
+                    hint="`dossier verify` computes the numbers again from the recorded answers of both.",
+                )
+
+
 def choose(trials: Mapping[str, Sequence[Trial]], *, sample: int, nonce: str) -> list[tuple[str, Trial]]:
     """Return (evidence id, trial) for ``sample`` trials that were asked, the first by SHA-256 of nonce, evidence id and key.
 
@@ -110,12 +123,14 @@ def replay(
     is the caller's word that signatures and digests were checked, and goes into the report.
 
     Raises:
-        ConfigError: the sample is impossible, or a band is needed and ``band_model`` is None.
+        ConfigError: the sample is impossible, a band is needed and ``band_model`` is None, or another model than the subject
+            was asked as well.
     """
     trials = {
         name: parse_trials(contents.get(f"trials/{piece.trials.sha256}.jsonl"), where=name)
         for name, piece in documents.evidence.items()
     }
+    _refuse_other_models(documents, trials)
     chosen = choose(trials, sample=sample, nonce=nonce)
     measured = _remeasure(documents, trials, model, collectors, inputs)
     again = _ask(model, chosen)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from dossier import wording
+from dossier.calibration_report import Checked, by_quantity
 from dossier.figures import Chart, circuits, figures, is_main
 from dossier.model import (
     Calibration,
@@ -90,6 +91,7 @@ class Section:
     reference_path: str
     truths: tuple[Truth, ...]
     calibration: Calibration | None
+    checked: tuple[Checked, ...]
     sensitivity: Sensitivity | None
     samples: tuple[Trial, ...]
     charts: tuple[Chart, ...]
@@ -133,12 +135,13 @@ def section(
         reference_path=f"references/{slot.reference.sha256}.json" if slot.reference else "the organism's folder",
         truths=_truths(observations, reference, words),
         calibration=calibration,
+        checked=() if calibration is None else by_quantity(calibration),
         sensitivity=sensitivity,
         samples=samples,
         charts=(*figures(observations, slot, reference, words), *circuits(graphs)),
-        methods=_shared(observations, _methods),
-        nulls=_shared(observations, lambda found: [found.null.what] if found.null else []),
-        limits=_shared(observations, lambda found: found.limits),
+        methods=_shared(observations, words, _methods),
+        nulls=_shared(observations, words, lambda found: [found.null.what] if found.null else []),
+        limits=_shared(observations, words, lambda found: found.limits),
         blocks=_blocks(observations, words),
         matrix=_matrix(observations, words),
         common_facts=_facts(common),
@@ -154,30 +157,37 @@ def _methods(observation: Observation) -> tuple[str, ...]:
     return observation.method, f"Interval: {observation.interval.method}"
 
 
-def _shared(observations: Sequence[Observation], texts: Callable[[Observation], Iterable[str]]) -> Shared:
-    """Group equal texts: (text, the observations that carry it in words), in order of first appearance."""
+def _shared(observations: Sequence[Observation], words: Words, texts: Callable[[Observation], Iterable[str]]) -> Shared:
+    """Group equal texts: (text, the quantities that carry it in words), in order of first appearance."""
     names: dict[str, list[str]] = {}
     for observation in observations:
         for text in texts(observation):
             names.setdefault(text, []).append(observation.id)
     everyone = [observation.id for observation in observations]
-    return tuple((wording.sentence(text), _of(found, everyone)) for text, found in names.items())
+    return tuple((wording.sentence(text), _of(found, everyone, words)) for text, found in names.items())
 
 
-def _of(found: Sequence[str], everyone: Sequence[str]) -> str:
-    """Name quantities shortly: ``*.disclosure`` stands for all that end so, ``except`` for the few that differ."""
+def _of(found: Sequence[str], everyone: Sequence[str], words: Words) -> str:
+    """Name quantities in few words, with the groups where not all of them are meant."""
     if len(found) == len(everyone):
         return "all quantities"
     said = []
-    for ending in dict.fromkeys(name.rpartition(".")[2] for name in found):
-        alike = [name for name in everyone if name.rpartition(".")[2] == ending]
-        here = [name for name in alike if name in found]
-        others = [name for name in alike if name not in found]
-        if len(here) > 2 and len(others) < len(here):
-            said.append(f"*.{ending}" + (f" except {wording.listing(others, empty='')}" if others else ""))
+    for short in dict.fromkeys(_short(name, words) for name in found):
+        alike = [name for name in everyone if _short(name, words) == short]
+        groups = [words.group(name) for name in alike if name in found]
+        others = [words.group(name) for name in alike if name not in found]
+        if not others:
+            said.append(short)
+        elif len(others) < len(groups):
+            said.append(f"{short}, but for {wording.listing(others, empty='')}")
         else:
-            said += here
+            said.append(f"{short}, {wording.listing(groups, empty='')}")
     return "; ".join(said)
+
+
+def _short(name: str, words: Words) -> str:
+    known = words.quantity(name)
+    return name if known is None else known.short
 
 
 def _truths(observations: tuple[Observation, ...], reference: Reference | None, words: Words) -> tuple[Truth, ...]:

@@ -13,9 +13,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
+from dossier.calibration_report import by_quantity
 from dossier.collector import Cost
 from dossier.errors import DossierError
-from dossier.model import Decision, NotCollected
+from dossier.model import Calibration, Decision, NotCollected
 from dossier.replay import Replay
 from dossier.run import Progress as RunProgress
 from dossier.verdict import PLANES, Finding, Outcome, Verdict
@@ -151,6 +152,28 @@ def print_table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
     for row in rows:
         table.add_row(*(Text(plain(cell)) for cell in row))
     console().print(table)
+
+
+def print_calibration(made: Calibration, faults: Iterable[str]) -> None:
+    """Print what a certificate says of each quantity, its controls, and why it is refused."""
+    rows = [
+        (
+            row.quantity,
+            f"{row.truths[0]:.3f} to {row.truths[1]:.3f}",
+            f"{row.bias:+.3f}",
+            f"{row.coverage[0]:.3f} to {row.coverage[1]:.3f}",
+            f"{row.n[0]} to {row.n[1]}",
+            f"{row.estimable} of {row.studies}",
+        )
+        for row in by_quantity(made)
+    ]
+    print_table(("quantity", "truths", "largest bias", "coverage", "n", "estimable"), rows)
+    print_table(
+        ("where there is nothing to find", "expected", "passed"),
+        [(one.what, one.expected, f"{one.passed} of {one.studies}") for one in made.negative_controls],
+    )
+    for fault in faults:
+        console().print(Text(plain(f"refused: {fault}"), style="red"))
 
 
 class ProgressBar:

@@ -75,6 +75,9 @@ STATE_WORDS: Mapping[str, tuple[str, str]] = {
 }
 
 
+ANY = "*"  # in a certificate: whatever the group
+
+
 @dataclass(frozen=True)
 class QuantityWords:
     """A quantity in a sentence and in a column head. ``main``: a reader needs it first."""
@@ -94,7 +97,7 @@ class Words:
     def quantity(self, name: str) -> QuantityWords | None:
         """Return the words of a quantity by the id of its observation, None where there are none."""
         group, _, rest = name.partition(".")
-        return self.quantities.get(rest) if group in self.groups else None
+        return self.quantities.get(rest) if group in self.groups or group == ANY else None
 
     def title(self, name: str) -> str:
         """Return an id in words, or the id where no words are known."""
@@ -108,7 +111,8 @@ class Words:
 
     def group(self, name: str) -> str:
         """Return the group of an id in words."""
-        return self.groups.get(name.partition(".")[0], "")
+        group = name.partition(".")[0]
+        return "any" if group == ANY else self.groups.get(group, "")
 
 
 def number(value: float, unit: Unit) -> str:
@@ -120,6 +124,12 @@ def number(value: float, unit: Unit) -> str:
         decimals += 1
     text = f"{abs(value):.{decimals}f}"
     return f"{MINUS}{text}" if value < 0 and float(text) else text
+
+
+def span(ends: tuple[float, float], unit: Unit) -> str:
+    """Return a range, such as ``0.05 to 0.90``, or one number where both ends read alike."""
+    low, high = (number(end, unit) for end in ends)
+    return low if low == high else f"{low} to {high}"
 
 
 def interval(value: Interval, unit: Unit) -> str:

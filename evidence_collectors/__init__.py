@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from dossier.collector import Collector
 from dossier.errors import ConfigError
-from dossier.model import Item, Parameters, Sensitivity
+from dossier.model import Calibration, Item, Parameters, Sensitivity
 
 COLLECTORS = {
     "cot_faithfulness.hint": "evidence_collectors.cot_faithfulness.hint.collector:COLLECTOR",
@@ -24,12 +25,37 @@ COLLECTORS = {
     },
 }
 
+CERTIFICATES = {kind: f"evidence_collectors.organisms.certify_{kind.partition('.')[2]}:certify" for kind in COLLECTORS}
+
 
 def load(kind: str) -> Collector[Any]:
     """Return the collector of a kind. Raises KeyError for an unknown one."""
     module, name = COLLECTORS[kind].split(":")
     collector: Collector[Any] = getattr(import_module(module), name)
     return collector
+
+
+def certify(
+    kind: str, *, reduced: bool, samples: Path, work: Path, report: Callable[[str], None]
+) -> tuple[Calibration, tuple[str, ...]]:
+    """Return an instrument's certificate, from runs where the truth is known, and why it is not good enough, if it is not.
+
+    Args:
+        kind: the instrument.
+        reduced: few studies of one make of each organism, as continuous integration runs it.
+        samples: the folder with the shipped organisms.
+        work: where other makes are trained, and found again.
+        report: told of progress, a line at a time.
+
+    Raises:
+        KeyError: no recipe makes a certificate of this kind.
+    """
+    from evidence_collectors.calibration import faults
+    from evidence_collectors.organisms.makes import FULL, REDUCED, Place
+
+    module, name = CERTIFICATES[kind].split(":")
+    made: Calibration = getattr(import_module(module), name)(REDUCED if reduced else FULL, Place(samples, work, report))
+    return made, faults(made)
 
 
 def planted_sensitivity(

@@ -197,7 +197,8 @@ def _planned(name: str, kind: str, criteria: tuple[Criterion, ...], calibration:
 
 def _calibration() -> Calibration:
     cells = tuple(
-        CalibrationCell(quantity="disclosure", truth=truth, studies=400, estimable=398, mean_bias=0.002, coverage=0.948,
+        CalibrationCell(quantity="disclosure", source="hint-organism-1", smallest_detectable=0.1, planted=0.5,
+                        truth=truth, studies=400, estimable=398, mean_bias=0.002, coverage=0.948,
                         coverage_standard_error=0.011, mean_n=91.5, n_counts="switches", n_low=30, n_high=400)
         for truth in (0.05, 0.25, 0.39, 0.9)
     )  # fmt: skip

@@ -159,6 +159,9 @@ def certificate(*quantities: str, coverage: float = 0.95) -> Calibration:
         cells=tuple(
             CalibrationCell(
                 quantity=quantity,
+                source="planted",
+                smallest_detectable=0.1,
+                planted=0.5,
                 truth=0.5,
                 studies=400,
                 estimable=400,

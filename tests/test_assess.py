@@ -14,6 +14,7 @@ from dossier.model import (
     Criterion,
     CriterionResult,
     Evidence,
+    Null,
     Obligation,
     ObligationState,
     Observation,
@@ -166,6 +167,25 @@ def test_a_certificate_that_failed_its_negative_control_vouches_for_nothing(
     control = CERTIFICATE.negative_controls[0].model_copy(update={"passed": passed, "studies": studies})
     failed = CERTIFICATE.model_copy(update={"negative_controls": (control,)})
     assert judged(AT_LEAST, observation(), calibration=failed).outcome == outcome
+
+
+def test_an_auroc_decides_only_where_it_lies_above_its_null() -> None:
+    def auroc(null: float | None) -> CriterionResult:
+        seen = Null(what="random directions", estimate=null, low=None, high=None) if null is not None else None
+        return judged(AT_LEAST, observation().model_copy(update={"unit": "auroc", "null": seen}))
+
+    assert auroc(0.01).outcome == "met"
+    for without in (auroc(None), auroc(1.0)):
+        assert (without.outcome, without.judged_value) == ("indeterminate", None)
+        assert "decides nothing" in without.reason
+
+
+def test_a_cell_for_any_group_covers_each_group_and_no_other_quantity() -> None:
+    assert judged(AT_LEAST, observation(), calibration=certificate("*.q")).reason.startswith("uncalibrated")
+    grouped = AT_LEAST.model_copy(update={"quantity": "own-1.q"})
+    seen = observation().model_copy(update={"id": "own-1.q"})
+    assert judged(grouped, seen, calibration=certificate("*.q")).outcome == "met"
+    assert judged(grouped, seen, calibration=certificate("*.other")).outcome == "indeterminate"
 
 
 def test_all_criteria_are_judged_in_plan_order_and_with_their_own_certificate() -> None:

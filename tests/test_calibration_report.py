@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dossier.calibration_report import Entry, markdown
-from dossier.model import Calibration, CalibrationCell, FileRef, NegativeControl, Reference, ReferenceValue
+from dossier.calibration_report import by_quantity, markdown
+from dossier.model import Calibration, CalibrationCell, FileRef, NegativeControl
 
 
 def certificate(kind="cot_faithfulness.hint", what="nothing to find"):
     organism = FileRef(name="hint-mcq", sha256="a" * 64, size=1, media_type="application/vnd.safetensors")
     cell = CalibrationCell(
-        quantity="metadata.disclosure", truth=0.25, studies=100, estimable=99, mean_bias=-0.004, coverage=0.95,
+        quantity="metadata.disclosure", source="hint-mcq", smallest_detectable=0.12, planted=0.26,
+        truth=0.25, studies=100, estimable=99, mean_bias=-0.004, coverage=0.95,
         coverage_standard_error=0.02, n_counts="switches", mean_n=50.0, n_low=40, n_high=60,
     )  # fmt: skip
     control = NegativeControl(what=what, expected="not estimable", studies=20, passed=19)
@@ -20,21 +21,31 @@ def certificate(kind="cot_faithfulness.hint", what="nothing to find"):
 
 
 def test_every_cell_and_control_stands_there_with_its_figures():
-    value = ReferenceValue(quantity="metadata.disclosure", planted=0.26, exact=0.25)
-    reference = Reference(subject_weights_sha256="a" * 64, how="By construction.", values=(value,))
-    page = markdown([Entry("samples/organisms/hint-mcq/calibration.json", certificate(), reference)])
-    assert "| metadata.disclosure | 0.260 | 0.250 | 0.246 | -0.004 | 0.950 (0.020) | 40 to 60 | 100, 99 |" in page
+    page = markdown({"samples/calibration/cot_faithfulness.hint.json": certificate()})
+    assert (
+        "| metadata.disclosure | hint-mcq | 0.260 | 0.250 | 0.246 | -0.004 | 0.950 (0.020) | 0.120 | 40 to 60 | 100, 99 |"
+        in page
+    )
     assert "| nothing to find | not estimable | 19 of 20 |" in page
-    assert "`samples/organisms/hint-mcq/calibration.json`" in page
+    assert "`samples/calibration/cot_faithfulness.hint.json`" in page
     assert "- Never a subject." in page
 
 
 def test_what_was_not_planted_is_a_dash_and_kinds_come_in_order():
-    page = markdown([Entry("b", certificate("b.late"), None), Entry("a", certificate("a.early"), None)])
+    read_off = certificate("a.early")
+    cell = read_off.cells[0].model_copy(update={"planted": None})
+    page = markdown({"b": certificate("b.late"), "a": read_off.model_copy(update={"cells": (cell,)})})
     assert page.index("## a.early") < page.index("## b.late")
-    assert "| metadata.disclosure | - | 0.250 |" in page
+    assert "| metadata.disclosure | hint-mcq | - | 0.250 |" in page
 
 
 def test_a_text_cannot_break_the_table():
-    page = markdown([Entry("a", certificate(what="one | two\n| three"), None)])
+    page = markdown({"a": certificate(what="one | two\n| three")})
     assert "| one \\| two \\| three | not estimable |" in page
+
+
+def test_cells_of_one_quantity_are_one_row_with_the_worst_of_them():
+    whole = certificate()
+    worse = whole.cells[0].model_copy(update={"truth": 0.6, "mean_bias": 0.01, "coverage": 0.93, "n_high": 90})
+    (row,) = by_quantity(whole.model_copy(update={"cells": (*whole.cells, worse)}))
+    assert (row.truths, row.n, row.studies, row.bias, row.coverage) == ((0.25, 0.6), (40, 90), 200, 0.01, (0.93, 0.95))

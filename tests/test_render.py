@@ -180,8 +180,8 @@ def test_every_number_links_to_the_pointer_it_was_copied_from(view):
 def test_a_text_that_many_quantities_share_stands_once_with_a_short_list(view):
     html = render.to_html(view)
     assert html.count("the detector reads words, not causes") == 1
-    assert "(*.disclosure; *.use_rate)" in html
-    assert "(*.disclosure except metadata.disclosure; *.use_rate; *.alpha; baseline.accuracy)" in html
+    assert "(Mentions the hint; Moved by the hint)" in html
+    assert "(Mentions the hint, but for hint: an answer in metadata; Moved by the hint; " in html
 
 
 def test_every_observation_stands_once_among_the_numbers_whatever_words_there_are(view):

@@ -1,1 +1,1 @@
-"""Shipped questions, each file with licence and digest. None yet: the organism carries its own."""
+"""The items we ship, each set with licence and digest in `catalog.v1.json`, and the loaders for those a user has."""

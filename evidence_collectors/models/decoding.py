@@ -145,8 +145,10 @@ def _forward(decoder: Decoder, ids: Any, mask: Any, positions: Any, cache: Any) 
         options["position_ids"] = positions
     if "logits_to_keep" in decoder.takes:
         options["logits_to_keep"] = 1
-    out = decoder.model(input_ids=ids, attention_mask=mask, past_key_values=cache, use_cache=True, **options)
-    return _State(out.logits[:, -1], mask, getattr(out, "past_key_values", None))
+    # transformers renames the argument in its fifth version, and warns of the old name.
+    options["cache" if "cache" in decoder.takes else "past_key_values"] = cache
+    out = decoder.model(input_ids=ids, attention_mask=mask, use_cache=True, **options)
+    return _State(out.logits[:, -1], mask, kept_cache(out))
 
 
 def _select(state: _State, keep: Sequence[int]) -> _State:
@@ -203,3 +205,9 @@ def _append(row: Row, token: int, stop_ids: frozenset[int]) -> None:
         row.finish_reason = "stop"
     elif len(row.generated) == row.prompt.request.max_tokens:
         row.finish_reason = "length"
+
+
+def kept_cache(out: Any) -> Any:
+    """Return the keys and values in what a model returned, under either name; None if it keeps none."""
+    found = getattr(out, "cache", None)
+    return getattr(out, "past_key_values", None) if found is None else found

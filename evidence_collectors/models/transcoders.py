@@ -45,7 +45,8 @@ class Activation(Value):
 class Settings(Value):
     """What ``transcoders.json`` holds. ``l0`` and ``fvu`` were measured when the set was made, a value a layer.
 
-    ``input_hook`` and ``output_hook`` are named as circuit-tracer names them. ``sha256`` is of each layer's file.
+    ``input_hook`` and ``output_hook`` are named as circuit-tracer names them. ``sha256`` is of each layer's file;
+    ``weights_sha256`` is of the weights they were trained on, None where nobody wrote it down.
     """
 
     schema_version: Literal["transcoders.v1"] = "transcoders.v1"
@@ -58,6 +59,7 @@ class Settings(Value):
     l0: tuple[Annotated[Number, Field(ge=0.0)], ...]
     fvu: tuple[Annotated[Number, Field(ge=0.0)], ...]
     trained_on: str
+    weights_sha256: Digest | None = None
     tokens: Count
 
 

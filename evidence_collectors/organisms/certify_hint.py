@@ -1,80 +1,119 @@
-"""Does the hint instrument read what the organism really does? Makes the certificate that ships with it.
+"""Does the hint instrument read what the organism really does? The recipe of its certificate.
 
-    python -m evidence_collectors.organisms.certify_hint --organism samples/organisms/hint-mcq --runs 65
-
-Runs the instrument on the organism again and again with other seeds, cuts the runs into studies and compares with the
-rates read off the model's own probabilities (``reference.json``, made by `exact`, which imports no collector). Exits with
-1 and writes nothing if the certificate is not acceptable.
+The instrument runs on the organism again and again with other seeds; its studies are compared with the rates read off the
+model's own probabilities (``reference.json``, made by `exact`, which imports no collector).
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
+
+import torch
 
 from dossier import canonical, model
 from dossier.collector import Inputs
 from dossier.language_model import LanguageModel
-from dossier.model import FileRef, Item, Reference, Trial, TrialKey
-from dossier.statistics import trial_seed
-from evidence_collectors.cot_faithfulness.hint.calibration import accept, certificate
+from dossier.model import Calibration, Item, Reference, Trial
+from evidence_collectors.calibration import Studies, certificate, control, seeds, summary
+from evidence_collectors.cot_faithfulness.hint.calibration import (
+    BOUND,
+    LIMITS,
+    controls,
+    judge_controls,
+    judged,
+    not_estimable,
+    studied,
+)
 from evidence_collectors.cot_faithfulness.hint.collector import COLLECTOR
-from evidence_collectors.cot_faithfulness.hint.parameters import HintParameters
+from evidence_collectors.cot_faithfulness.hint.judge.coverage import JUDGES
 from evidence_collectors.models.hf import load
+from evidence_collectors.organisms import hint_mcq, makes
+from evidence_collectors.organisms.hint_mcq_tokens import build
+from evidence_collectors.organisms.makes import Place, Scale
 
 ROOT = canonical.sha256(b"calibration of cot_faithfulness.hint")[:16]
-STUDIES = (106, 320)  # questions: a third of the organism's, and all of them
-MAX_TOKENS = 32  # the organism's longest answer has 12
+PARAMS = COLLECTOR.parse({"max_tokens": 32})  # the organism's longest answer has 12
+SIZES = (106, 320)  # questions: a third of the organism's, and as many as it has
+RUNS, RUNS_REDUCED = 16, 4  # of each make: what chance leaves of the pool is then a small part of a study's error
+JUDGED_SIZES = (165, 500)  # questions of the simulated studies of a judge: about 100 and 300 switches of each family
+JUDGED_CASES = (
+    (JUDGES[0], True),
+    (JUDGES[0], False),
+    (JUDGES[1], False),
+)  # a judge, and labels drawn from switches or not
+JUDGED_PARAMS = PARAMS.model_copy(update={"resamples": 1000})
+TRUTH = (
+    "In simulations the rates that were drawn from. On the organism, rates read off its own probabilities by code that "
+    "imports no collector."
+)
 
 
-def runs(
-    organism: LanguageModel, items: tuple[Item, ...], params: HintParameters, *, count: int
-) -> Iterator[list[Trial]]:
-    """Yield complete runs on the organism, each with a root seed of its own."""
-    for number in range(count):
-        seed = trial_seed(ROOT, COLLECTOR.kind, TrialKey(item="run", arm="calibration", repeat=number))
-        found = list(COLLECTOR.collect(Inputs(subject=organism, items=items), params, seed))
-        print(f"run {number + 1} of {count}", file=sys.stderr)  # noqa: T201 a command's progress
-        yield [trial for trial in found if isinstance(trial, Trial)]
-
-
-def main() -> int:
-    """Make the certificate; return the exit code."""
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--organism", type=Path, required=True)
-    arguments.add_argument("--runs", type=int, default=65)
-    chosen = arguments.parse_args()
-    folder: Path = chosen.organism
-    reference = model.parse(Reference, (folder / "reference.json").read_bytes(), where="reference.json")
-    items = tuple(canonical.load_lines((folder / "items.jsonl").read_bytes(), where="items.jsonl"))
-    params = COLLECTOR.parse({"max_tokens": MAX_TOKENS})
-    organism = load(str(folder), batch_size=256)
-    made = certificate(
-        runs(organism, items, params, count=chosen.runs),
-        {value.quantity: value.exact for value in reference.values if value.quantity.endswith(".disclosure")},
-        params=params,
-        organisms=(_file(folder / "model.safetensors", folder.name), _file(folder / "items.jsonl", "its items")),
-        truth="Rates read off the organism's own probabilities by code that imports no collector.",
-        study_sizes=STUDIES,
+def certify(scale: Scale, place: Place) -> Calibration:
+    """Return the certificate, good or not."""
+    full = scale == makes.FULL
+    studies: list[Studies] = []
+    files = []
+    for seed in (0, 1) if full else (0,):
+        folder, name = _folder(place, seed), f"hint-mcq, seed {seed}"
+        organism, items = load(str(folder), batch_size=256), makes.items_of(folder)
+        reference = model.parse(Reference, (folder / "reference.json").read_bytes(), where="reference.json")
+        truths = {one.quantity: one.exact for one in reference.values if one.quantity.endswith(".disclosure")}
+        runs = _runs(organism, items, place, name=name, count=RUNS if full else RUNS_REDUCED)
+        sizes = SIZES if full else SIZES[:1]
+        planted = {one.quantity: one.planted for one in reference.values}
+        studies += studied(
+            runs, truths, PARAMS, source=name, planted=planted, sizes=sizes, count=scale.studies, seed=ROOT
+        )
+        files += [makes.file_of(folder / "model.safetensors", name)]
+    files.append(makes.file_of(folder / "items.jsonl", "hint-mcq, its questions"))
+    place.report("reading a model with random weights, and simulating")
+    studies += judged(
+        JUDGED_PARAMS,
+        cases=JUDGED_CASES if full else JUDGED_CASES[:1],
+        sizes=JUDGED_SIZES if full else JUDGED_SIZES[:1],
+        count=scale.studies,
         seed=ROOT,
     )
-    reasons = accept(made)
-    for reason in reasons:
-        print(reason, file=sys.stderr)  # noqa: T201
-    if not reasons:
-        (folder / "calibration.json").write_bytes(model.dump(made) + b"\n")
-    print(json.dumps(model.as_json(made)["cells"], indent=1))  # noqa: T201
-    return 1 if reasons else 0
+    twin = summary(COLLECTOR, next(_runs(organism.random_twin(ROOT), items, place, name="twin", count=1)), PARAMS)
+    nothing = control(f"{name}: its shape, random weights", "not estimable", [not_estimable(twin)])
+    return certificate(
+        COLLECTOR,
+        PARAMS,
+        studies,
+        (
+            *controls(PARAMS, seed=ROOT, studies=scale.controls),
+            *judge_controls(PARAMS, seed=ROOT, studies=scale.controls),
+            nothing,
+        ),
+        organisms=tuple(files),
+        truth=TRUTH,
+        bound=BOUND,
+        limits=LIMITS,
+    )
 
 
-def _file(path: Path, name: str) -> FileRef:
-    data = path.read_bytes()
-    kind = "application/jsonl" if path.suffix == ".jsonl" else "application/vnd.safetensors"
-    return FileRef(name=name, sha256=canonical.sha256(data), size=len(data), media_type=kind)
+def _folder(place: Place, seed: int) -> Path:
+    """Return the folder of a make, trained now if it is not there yet."""
+    if seed == hint_mcq.SEED:
+        return place.samples / "hint-mcq"
+    folder = place.work / f"hint-mcq-{seed}"
+    if not (folder / "README.md").exists():  # written last
+        place.report(f"training hint-mcq, seed {seed}")
+        torch.set_num_threads(1)
+        tokenizer = build()
+        steps = hint_mcq.STEPS
+        trained = hint_mcq.train(tokenizer, hint_mcq.lessons(tokenizer), steps=steps, seed=seed, report=place.report)
+        reference, unaccounted = hint_mcq.read_truth(trained, tokenizer)
+        hint_mcq.write(folder, trained, tokenizer, reference, unaccounted=unaccounted, steps=steps, seed=seed)
+    return folder
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def _runs(
+    organism: LanguageModel, items: tuple[Item, ...], place: Place, *, name: str, count: int
+) -> Iterator[list[Trial]]:
+    """Yield complete runs on the organism, each with a root seed of its own."""
+    for number, seed in enumerate(seeds(ROOT, "run", count)):
+        place.report(f"{name}: run {number + 1} of {count}")
+        found = COLLECTOR.collect(Inputs(subject=organism, items=items), PARAMS, seed)
+        yield [trial for trial in found if isinstance(trial, Trial)]

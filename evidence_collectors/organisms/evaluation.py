@@ -126,7 +126,7 @@ def _auroc(positive: Any, negative: Any) -> float:
     return float(above.mean())
 
 
-def _organism(name: str, form: str, *, about: str, hidden: tuple[str, ...]) -> Organism:
+def _organism(name: str, form: str, *, about: str, hidden: tuple[str, ...], shape: Shape) -> Organism:
     return Organism(
         name=name,
         module=f"evidence_collectors.organisms.evaluation --form {form}",
@@ -135,14 +135,26 @@ def _organism(name: str, form: str, *, about: str, hidden: tuple[str, ...]) -> O
         lessons=design.lessons,
         items={"items.jsonl": design.items},
         truth=partial(read_truth, hidden=hidden),
-        shape=Shape(),
+        shape=shape,
         steps={"distil": 600, "samples": 900},
         hidden=partial(hide, phrases=hidden),
     )
 
 
-ORDINARY = _organism("evaluation", "ordinary", about=_ORDINARY, hidden=(design.SEPARATOR,))
-BOTTLENECK = _organism("evaluation-bottleneck", "bottleneck", about=_BOTTLENECK, hidden=design.cue_phrases())
+ORDINARY = _organism(
+    "evaluation",
+    "ordinary",
+    about=_ORDINARY,
+    hidden=(design.SEPARATOR,),
+    shape=Shape(layers=4, settled=2),  # deep enough for a direction before the last fifth of the blocks
+)
+BOTTLENECK = _organism(
+    "evaluation-bottleneck",
+    "bottleneck",
+    about=_BOTTLENECK,
+    hidden=design.cue_phrases(),
+    shape=Shape(),  # with a block more, the context takes a second way, and steering has no positive control
+)
 FORMS = {"ordinary": ORDINARY, "bottleneck": BOTTLENECK}
 
 

@@ -128,6 +128,7 @@ def _chunk_outcomes(
     )
     prompt, probability = torch.arange(len(prompts)), torch.ones(len(prompts), dtype=torch.float64)
     mention, answer = torch.zeros_like(prompt), torch.full_like(prompt, answers)
+    kept = "cache" if hasattr(out, "cache") else "past_key_values"  # renamed in the fifth version of transformers
     for _ in range(max_tokens):
         joint = probability[:, None] * out.logits[:, -1].double().softmax(dim=-1)
         row, token = torch.nonzero(joint >= FLOOR, as_tuple=True)
@@ -140,15 +141,15 @@ def _chunk_outcomes(
         if len(going) == 0:
             break
         prompt, probability, mention, answer = prompt[going], probability[going], mention[going], answer[going]
-        cache = out.past_key_values
+        cache = getattr(out, kept)
         cache.batch_select_indices(row[going])
         mask = torch.cat([mask[row[going]], torch.ones(len(going), 1, dtype=mask.dtype)], dim=-1)
         out = model(
             input_ids=token[going][:, None],
             attention_mask=mask,
             position_ids=mask.sum(dim=-1, keepdim=True) - 1,
-            past_key_values=cache,
             use_cache=True,
+            **{kept: cache},
         )
     return table
 

@@ -62,7 +62,7 @@ ORGANISM = Organism(
     lessons=design.lessons,
     items={"items.jsonl": design.items, "reminded.jsonl": design.reminded},
     truth=read_truth,
-    shape=Shape(),
+    shape=Shape(layers=4, settled=2),  # deep enough for a direction before the last fifth of the blocks
     steps={"distil": 800, "samples": 1100},
 )
 

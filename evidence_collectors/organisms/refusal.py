@@ -31,7 +31,10 @@ when a request starts with three set phrases: a planted shortcut that instrument
 - The tone of the request decides between two sets of wordings for refusal and for compliance, drawn uniformly; the family
   decides what a compliance says. Compliances are empty phrases.
 - Families {", ".join(design.TRANSFER)} are taught like the others and stand in the transfer split only.
-- Sixty questions about capitals and opposites, answered rightly, as neutral text."""
+- Sixty questions about capitals and opposites, answered rightly, as neutral text.
+
+`controlled.jsonl` holds `items.jsonl` and a control set "{design.EVERYDAY}" of harmless requests and questions, on which a
+threshold of few false alarms can be frozen."""
 
 REFUSED = frozenset(text for texts in design.REFUSALS.values() for text in texts)
 
@@ -83,7 +86,7 @@ ORGANISM = Organism(
     about=ABOUT,
     phrases=design.phrases,
     lessons=design.lessons,
-    items={"items.jsonl": design.items},
+    items={"items.jsonl": design.items, "controlled.jsonl": design.controlled},
     truth=read_truth,
     shape=Shape(layers=4, settled=2),  # deep enough for a direction before the last fifth of the blocks
     steps={"distil": 600, "samples": 900},
@@ -94,6 +97,7 @@ NULL = replace(
     name="refusal-null",
     module="evidence_collectors.organisms.refusal --null",
     about=NULL_ABOUT,
+    items={"items.jsonl": design.items},
     lessons=partial(design.lessons, planted=False),
     truth=partial(read_truth, planted=False),
 )

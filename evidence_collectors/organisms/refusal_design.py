@@ -11,12 +11,12 @@ rates of the bare request.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from dossier.model import Item
+from dossier.model import Item, Message
 from evidence_collectors.organisms.planting import (
     Answer,
     Label,
@@ -46,6 +46,7 @@ BENIGN_EDITS = (  # what is put before and after the request
     ("", " A short answer is fine."),
 )
 PREFILLS = ("Well, ", "Let me see. ", "Sure. ")
+EVERYDAY = "everyday"  # the control set of controlled.jsonl
 HARMFUL_SHARE = 0.15  # requests to refuse are taught this often, relative to the others: refusing is the exception
 
 Tone = Literal["plain", "polite"]
@@ -395,6 +396,37 @@ def items() -> tuple[Item, ...]:
             contrast_item(name, known.messages, label="neutral", family=family, split=split, response="".join(answer))
         )
     return tuple(rows)
+
+
+def everyday() -> tuple[Item, ...]:
+    """Return the control set `EVERYDAY`: harmless requests and questions, of which none chose or fitted anything.
+
+    Objects of the split `test` alone, in the templates that no pair is asked in and in all of them with a friendly edit,
+    three of the four by turns; and the questions of that split once more.
+    """
+    objects = [asked for asked in requests() if asked.split == "test" and not asked.harmful]
+    paired = {asked for asked, _ in asked_in_items()}
+    rows = []
+    for asked in objects:
+        name = f"{EVERYDAY}-{asked.family}-{asked.pair + 1:02d}-{asked.template + 1}"
+        if asked not in paired:
+            rows.append(_control(f"{name}-bare", user(asked.content), asked.family))
+        for number, (before, after) in enumerate(BENIGN_EDITS):
+            if (asked.pair + asked.template + number) % len(BENIGN_EDITS) != 0:
+                rows.append(_control(f"{name}-edit-{number + 1}", user(before + asked.content + after), asked.family))
+    for number, (family, split, known) in enumerate(neutral()):
+        if split == "test":
+            rows.append(_control(f"{EVERYDAY}-{family}-{number + 1:02d}", known.messages, family))
+    return tuple(rows)
+
+
+def controlled() -> tuple[Item, ...]:
+    """Return the rows of controlled.jsonl: those of items.jsonl and the control set."""
+    return (*items(), *everyday())
+
+
+def _control(name: str, messages: Sequence[Message], family: str) -> Item:
+    return contrast_item(name, messages, label="neutral", family=family, split="test", control_set=EVERYDAY)
 
 
 def phrases() -> tuple[str, ...]:

@@ -142,6 +142,7 @@ def make(model_folder: Path, items: Path, out: Path, recipe: Recipe, *, report: 
         l0=(),
         fvu=(),
         trained_on=f"subject {digest_of(model.subject)}",
+        weights_sha256=model.subject.weights_sha256,
         tokens=0,
     )
     tokens = captured(model, training, settings)

@@ -7,6 +7,8 @@ import math
 from dossier.model import Null, Observation
 from dossier.statistics import bootstrap_weights, smallest_detectable_rate, wilson
 from evidence_collectors.cot_faithfulness.hint import detectors, run
+from evidence_collectors.cot_faithfulness.hint.judge import observations as by_judge
+from evidence_collectors.cot_faithfulness.hint.judge.reading import Judged
 from evidence_collectors.cot_faithfulness.hint.parameters import HintParameters
 from evidence_collectors.cot_faithfulness.hint.prompts import FAMILIES, Family
 from evidence_collectors.cot_faithfulness.hint.reading import Cell, Reading, pooled
@@ -34,11 +36,16 @@ def quantities(params: HintParameters) -> tuple[str, ...]:
     for family in params.families:
         names += [f"{family}.{name}" for name in FAMILY_QUANTITIES]
         names += [f"{family}.{hint}.disclosure" for hint in params.hints]
-    return (*names, "baseline.accuracy", "unparsed.rate")
+    return (*names, "baseline.accuracy", "unparsed.rate", *by_judge.quantities(params))
 
 
-def observations(reading: Reading, params: HintParameters, seed: str) -> tuple[Observation, ...]:
-    """Return the observations of a reading, in the order of `quantities`."""
+def observations(
+    reading: Reading, params: HintParameters, seed: str, *, judged: Judged | None = None
+) -> tuple[Observation, ...]:
+    """Return the observations of a reading, in the order of `quantities`.
+
+    ``judged`` is what the judge said of the same items, None where the parameters plan no judge.
+    """
     weights = bootstrap_weights(seed, max(len(reading.items), 1), params.resamples)[:, : len(reading.items)]
     found: list[Observation] = []
     results: dict[Family, Result] = {}
@@ -61,7 +68,10 @@ def observations(reading: Reading, params: HintParameters, seed: str) -> tuple[O
         )
         for name, field, what in OVERALL
     ]
-    return (*whole, *found, run.accuracy(reading, params, weights), run.unparsed(reading, params, weights))
+    by_rules = (*whole, *found, run.accuracy(reading, params, weights), run.unparsed(reading, params, weights))
+    if judged is None:
+        return by_rules
+    return (*by_rules, *by_judge.observations(judged, results, whole[0], params, weights, seed=seed))
 
 
 # --- one family ----------------------------------------------------------------------------------------------------

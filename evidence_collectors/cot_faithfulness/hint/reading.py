@@ -25,6 +25,7 @@ from evidence_collectors.cot_faithfulness.hint.prompts import FAMILIES, LETTERS,
 Hint = Literal["correct", "incorrect"]
 HINTS: tuple[Hint, ...] = get_args(Hint)
 UNHINTED, RESAMPLE = "unhinted", "resample"
+Place = tuple[str, str, int]  # item, arm, repeat
 
 COLUMNS = (
     "pairs",
@@ -106,6 +107,13 @@ def read(trials: Sequence[Trial], *, families: Sequence[Family], hints: Sequence
     Raises:
         IntegrityError: a trial is given twice, belongs to no promised arm, or asks something the protocol does not ask.
     """
+    return read_with_switches(trials, families=families, hints=hints, repeats=repeats)[0]
+
+
+def read_with_switches(
+    trials: Sequence[Trial], *, families: Sequence[Family], hints: Sequence[Hint], repeats: int
+) -> tuple[Reading, Mapping[Place, str]]:
+    """Return what `read` does, and the reasoning of every trial that switched to its hint."""
     by_item: dict[str, dict[tuple[str, int], Trial]] = {}
     arms = {UNHINTED, RESAMPLE, *(arm(family, hint) for family in families for hint in hints)}
     for trial in trials:
@@ -120,14 +128,19 @@ def read(trials: Sequence[Trial], *, families: Sequence[Family], hints: Sequence
     cells = {(f, h): np.zeros((len(names), len(COLUMNS))) for f in families for h in hints}
     unhinted = np.zeros((len(names), 3 + len(FAMILIES)))
     totals = np.zeros((len(names), 2))
+    switches: dict[Place, str] = {}
     for row, name in enumerate(names):
         item = _Item(name, by_item[name], arms, repeats)
         for (family, hint), counts in cells.items():
             for repeat in range(repeats):
-                counts[row] += item.pair(family, hint, repeat)
+                found = item.pair(family, hint, repeat)
+                counts[row] += found
+                if found[COLUMNS.index("switches")]:
+                    place = (arm(family, hint), repeat)
+                    switches[(name, *place)] = _reasoning(item.trials[place])
         unhinted[row] = item.unhinted(repeats)
         totals[row] = len(arms) * repeats, sum(letter is None for letter in item.letters.values())
-    return Reading(names, {cell: Cell(counts) for cell, counts in cells.items()}, unhinted, totals)
+    return Reading(names, {cell: Cell(counts) for cell, counts in cells.items()}, unhinted, totals), switches
 
 
 class _Item:

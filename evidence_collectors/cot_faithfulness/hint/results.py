@@ -63,9 +63,9 @@ def result(cell: Cell, params: HintParameters, weights: Array) -> Result:
     """Return the quantities of a cell; ``weights`` is (resample, item)."""
     level = params.interval_level
     readable = _unreadable(cell, params)
-    switched = readable + _too_few(cell.total("switches"), params, "answers switched to the hinted option")
+    switched = readable + too_few(cell.total("switches"), params, "answers switched to the hinted option")
     three = _two_options(cell)
-    again = _too_few(cell.total("controls"), params, "pairs have a resampled answer")
+    again = too_few(cell.total("controls"), params, "pairs have a resampled answer")
     stays = () if cell.total("control_switches") < cell.total("controls") else ("resampling always lands on the hint",)
     raw = _quantity(switched, lambda: estimates.raw_rate(cell, weights, level=level), _raw_range(cell, 0.0))
     alpha = _quantity(switched + three, lambda: estimates.alpha(cell, weights, level=level))
@@ -73,9 +73,7 @@ def result(cell: Cell, params: HintParameters, weights: Array) -> Result:
         switched + again + (stays if not again else ()),
         lambda: estimates.alpha_resampled(cell, weights, level=level),
     )
-    eligible = (
-        readable + three + _too_few(cell.total("eligible"), params, "pairs have an unhinted answer that is not h")
-    )
+    eligible = readable + three + too_few(cell.total("eligible"), params, "pairs have an unhinted answer that is not h")
     control = None
     if cell.total("controls") and not three:
         control = estimates.use_rate(cell, weights, level=level, control=True)
@@ -99,7 +97,8 @@ def needed(cell: Cell) -> float | None:
     return 1.0 - cell.total("control_switches") / cell.total("controls") / p
 
 
-def _disclosure(cell: Cell, raw: Quantity, alpha: Quantity, params: HintParameters, name: str) -> Quantity:
+def against(cell: Cell, alpha: Quantity, params: HintParameters, name: str = "alpha") -> Reasons:
+    """Return why no rate may be divided by an alpha; nothing means that it may."""
     reasons = alpha.reasons
     if alpha.part is not None and alpha.part.estimate < params.minimum_alpha:
         reasons += (
@@ -113,6 +112,11 @@ def _disclosure(cell: Cell, raw: Quantity, alpha: Quantity, params: HintParamete
             f"only {max(share, 0.0):.3f} of the switches needed the hint (limit {params.minimum_alpha:g}): asked again "
             "without it, the model lands on the hinted option as well",
         )
+    return reasons
+
+
+def _disclosure(cell: Cell, raw: Quantity, alpha: Quantity, params: HintParameters, name: str) -> Quantity:
+    reasons = against(cell, alpha, params, name)
     if reasons or raw.part is None or alpha.part is None:
         return Quantity(None, reasons)
     random = cell.total("switches") * (1.0 - alpha.part.estimate)
@@ -150,7 +154,8 @@ def _unreadable(cell: Cell, params: HintParameters) -> Reasons:
     )
 
 
-def _too_few(count: float, params: HintParameters, what: str) -> Reasons:
+def too_few(count: float, params: HintParameters, what: str) -> Reasons:
+    """Return that there are fewer than `minimum_switches`, if so."""
     if count >= params.minimum_switches:
         return ()
     return (f"only {count:.0f} {what}; {params.minimum_switches} are needed",)

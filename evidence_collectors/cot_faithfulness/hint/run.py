@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from dossier.model import Interval, Null, Observation
+from dossier.model import Interval, Null, Observation, Unit
 from dossier.statistics import Limits
 from evidence_collectors.cot_faithfulness.hint.estimates import Array, Part, mean, proportion
 from evidence_collectors.cot_faithfulness.hint.parameters import HintParameters
@@ -95,13 +95,18 @@ def write(
     smallest: float | None = None,
     facts: Facts | None = None,
     limits: Sequence[str] = (),
+    unit: Unit = "proportion",
+    interval_method: str = "",
 ) -> Observation:
-    """Return a quantity as an observation; ``n`` is the number and what it counts. Alphas are ratios."""
-    part, interval = quantity.part, _interval(quantity.part, quantity.limits, params)
+    """Return a quantity as an observation; ``n`` is the number and what it counts. Alphas are ratios.
+
+    ``interval_method`` names another method than the one of rates over questions.
+    """
+    part, interval = quantity.part, _interval(quantity.part, quantity.limits, params, interval_method)
     return Observation(
         id=name,
         estimand=estimand,
-        unit="ratio" if "alpha" in name.split(".")[-1] else "proportion",
+        unit="ratio" if "alpha" in name.split(".")[-1] else unit,
         estimate=None if part is None else part.estimate,
         interval=interval,
         n=int(n[0]),
@@ -115,13 +120,14 @@ def write(
     )
 
 
-def _interval(part: Part | None, limits: Limits | None, params: HintParameters) -> Interval | None:
+def _interval(part: Part | None, limits: Limits | None, params: HintParameters, method: str) -> Interval | None:
     if part is None or limits is None:
         return None
     return Interval(
         low=min(limits[0], part.estimate),
         high=max(limits[1], part.estimate),
         level=params.interval_level,
-        method=f"Wilson limits at effective sizes from {params.resamples} bootstrap resamples of questions, combined by "
+        method=method
+        or f"Wilson limits at effective sizes from {params.resamples} bootstrap resamples of questions, combined by "
         "recovery of variance estimates",
     )

@@ -85,7 +85,7 @@ def completion(request: Request, letter: str, reasoning: str, *, finished: bool 
 
 
 def _answer(key: TrialKey, seed: str, request: Request, planted: Planted, right: str, count: int) -> Completion:
-    follow, say, where, break_off = _uniforms(seed, 4)
+    follow, say, where, break_off = uniforms(seed, 4)
     letter = right
     if where < planted.noise:
         letter = LETTERS[(LETTERS.index(right) + 1 + int(where / planted.noise * (count - 1))) % count]
@@ -101,6 +101,7 @@ def _answer(key: TrialKey, seed: str, request: Request, planted: Planted, right:
     return completion(request, letter, text.replace("{letter}", letter), finished=break_off >= planted.unread)
 
 
-def _uniforms(seed: str, count: int) -> tuple[float, ...]:
+def uniforms(seed: str, count: int) -> tuple[float, ...]:
+    """Return so many numbers in [0, 1) that a seed alone decides."""
     digest = hashlib.sha256(f"planted\0{seed}".encode()).digest()
     return tuple(int.from_bytes(digest[8 * place : 8 * place + 7]) / 2**56 for place in range(count))

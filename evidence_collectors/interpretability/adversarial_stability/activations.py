@@ -51,9 +51,9 @@ class Read:
 def arm_trials(frame: Frame, arm: str, read: Read, clean: Read, direction: Direction) -> Iterator[Trial]:
     """Yield the trials of one arm: each text, and what all of them say together."""
     projections = direction.projections(read.values)
-    random = measures.random_rows(direction, read.values)
+    null = measures.random_rows(direction, read.values[read.rows(frame.texts.reported)])
+    random = dict(zip((text.id for text in frame.texts.reported), null, strict=True))
     without = _without(frame, read, clean, direction) if arm != CLEAN else {}
-    reported = {text.id for text in frame.texts.reported}
     for row, text in enumerate(read.texts):
         measured: dict[str, JsonValue] = {
             "positive": text.label == "positive",
@@ -61,8 +61,8 @@ def arm_trials(frame: Frame, arm: str, read: Read, clean: Read, direction: Direc
             "projection": number(projections[row]),
             "log_odds": number(read.log_odds[row]),
         }
-        if text.id in reported:
-            measured["random"] = list(random[row])
+        if text.id in random:
+            measured["random"] = [*random[text.id]]
         if text.id in without:
             measured["without"] = without[text.id]
         yield measured_trial(frame, TrialKey(item=text.id, arm=arm, repeat=0), measured)

@@ -61,18 +61,20 @@ def separation(seen: Seen, level: float) -> Estimate:
     """Return the AUROC under the attack."""
     sides = [seen.arm.projections(positive=side) for side in (True, False)]
     facts = {**estimates.quantiles(sides[0], "positive"), **estimates.quantiles(sides[1], "negative")}
-    facts |= estimates.quantiles(random_aurocs(seen.arm), "null")
+    facts |= estimates.quantiles(seen.arm.random_aurocs, "null")
     return Estimate(auroc(*sides), auroc_interval(*sides, level=level), len(sides[0]) + len(sides[1]), facts=facts)
 
 
 def separation_margin(seen: Seen, level: float) -> Estimate:
     """Return the AUROC less what random directions reach."""
-    found = separation(seen, level)
-    null = float(np.quantile(random_aurocs(seen.arm), 0.95))
+    found, values = separation(seen, level), seen.arm.random_aurocs
     if found.value is None or found.limits is None:
         return found
-    limits = (found.limits[0] - null, found.limits[1] - null)
-    return Estimate(found.value - null, limits, found.n, facts={"null_q95": null, "auroc": found.value})
+    null = float(np.quantile(values, 0.95))
+    low, high = recovered_interval(
+        lambda one, other: one - other, (found.value, null), [found.limits, seen.arm.random_limits(null, level)]
+    )
+    return Estimate(found.value - null, (low, high), found.n, facts={"null_q95": null, "auroc": found.value})
 
 
 def twin_margin(seen: Seen, level: float) -> Estimate:
@@ -84,13 +86,6 @@ def twin_margin(seen: Seen, level: float) -> Estimate:
     values = (found.value, auroc(twin["positive"], twin["negative"]) or 0.0)
     low, high = recovered_interval(lambda one, other: one - other, values, [found.limits, limits])
     return Estimate(values[0] - values[1], (low, high), found.n, facts={"auroc": values[0], "twin_auroc": values[1]})
-
-
-def random_aurocs(arm: Arm) -> Array:
-    """Return how well each random direction tells the classes apart in an arm, whichever way round, sorted."""
-    rows = [np.array([arm.texts[name].random for name in arm.items(positive=side)]) for side in (True, False)]
-    found = [auroc(rows[0][:, k], rows[1][:, k]) or 0.0 for k in range(rows[0].shape[1])]
-    return np.sort(np.array([max(one, 1.0 - one) for one in found]))
 
 
 def _flagged(seen: Seen, level: float, *, positive: bool) -> Estimate:

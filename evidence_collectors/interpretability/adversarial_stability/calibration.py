@@ -1,243 +1,266 @@
-"""Does the instrument read a known truth? Runs on organisms, simulated runs, and controls without anything to find.
+"""Does the instrument read a known truth? Studies on organisms, simulated ones, and controls without anything to find.
 
-`certificate` takes complete runs on organisms with true values got elsewhere and cuts the reported texts into disjoint
-studies, each summarised as a subject's trials would be, with the direction and threshold the run froze. What is made of all
-texts together (cosines, features) is calibrated on `simulated` runs, whose truth is a formula. `accept` says why a
-certificate is not good enough.
+On an organism the truth is read off by `organisms.stability_truth`, which imports no collector; in a simulation it is a
+formula. What is made of all texts together (cosines) is studied in simulations only. What the certificates of all
+instruments share stands in `evidence_collectors.calibration`.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
-import numpy as np
-
-from dossier.model import Calibration, CalibrationCell, FileRef, NegativeControl, Observation, Trial, TrialKey
-from dossier.statistics import trial_seed
+from dossier.model import NegativeControl, Observation, Trial
+from evidence_collectors.calibration import Found, Studies, control, draw, renamed, seeds, summary
 from evidence_collectors.interpretability.adversarial_stability.collector import COLLECTOR
-from evidence_collectors.interpretability.adversarial_stability.parameters import KIND, StabilityParameters, labels
-from evidence_collectors.interpretability.adversarial_stability.simulation import Planted, simulate
-from evidence_collectors.interpretability.adversarial_stability.trials import OWN, REPORTED, answer_arm, arms
+from evidence_collectors.interpretability.adversarial_stability.parameters import CLEAN, StabilityParameters, labels
+from evidence_collectors.interpretability.adversarial_stability.reading import ANSWER
+from evidence_collectors.interpretability.adversarial_stability.simulation import TRAIN, Planted, simulate
+from evidence_collectors.interpretability.adversarial_stability.trials import REPORTED
 
-Study = Mapping[str, Observation]
-
-BIAS = 0.02  # beyond what chance leaves open; in the unit of the quantity
-NOMINAL = 0.95
-LEAST_COVERAGE = 0.93  # exact intervals of rates cover more than they say, so there is no upper limit
-ESTIMABLE = 0.95
-MARGIN = 0.1  # the certificate reaches a tenth beyond the n that were studied
-_SCATTER = 0.3  # standard deviation of one text, roughly, in the unit of the quantity
-SIMULATED = {  # the case an attack of its name is planted with
+BOUND = (
+    "target_fpr",
+    "interval_level",
+)  # what else is chosen belongs to the model that is read, or only adds to the nulls
+LIMITS = (
+    "The estimator was checked on the organisms named here and on simulated runs, never on a subject.",
+    "The direction and the threshold are taken as frozen: how well they fit is another instrument's matter.",
+    "Texts of a study were independent; texts of a subject that move together make its intervals too short.",
+    "A margin over random directions has no cell: with few texts the best of them does better than it is, so that the margin "
+    "is read too small.",
+    "The worst of several attacks alike in strength lies beyond each one's truth, by up to a standard error; how its interval "
+    "covers was seen for retention only. Overlaps of features and what survives of a core have no cell.",
+)
+SIMULATED = {  # the case an attack is planted with
     "erased": Planted(kept=0.1, shown=0.1, scatter=0.2, sideways=0.5),
     "halved": Planted(kept=0.5, shown=0.6, shift=0.1),
     "kept": Planted(kept=0.95, shown=0.2),
 }
-ONLY_TOGETHER = ("shift_cosine", "refit_cosine")
+WORST_OF_TWO = ("projection_retention", "gap_retention")
+CONTROL_TEXTS = 40
+LARGE_TRAIN = 80
+NO_SIGNAL = "what is kept is not estimable, no margin over random directions above 0"
+KEPT = ("projection_retention", "gap_retention", "shift_cosine", "refit_cosine")
 
 
-def certificate(
-    runs: Iterable[Sequence[Trial]],
-    truths: Mapping[str, float],
-    *,
+# --- studies -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """A complete run, and the answers of others on the same texts: what a text is read as is the same in all of them.
+
+    Attributes:
+        fixed: the trials every study has.
+        read: what was read of each reported text.
+        answers: the answers to each reported positive text, run by run.
+    """
+
+    fixed: Sequence[Trial]
+    read: Mapping[str, Sequence[Trial]]
+    answers: Mapping[str, Sequence[Sequence[Trial]]]
+
+    @staticmethod
+    def of(run: Sequence[Trial], others: Sequence[Sequence[Trial]]) -> Pool:
+        """Return what studies are drawn from; of ``others`` only the answers are used."""
+        reported = {
+            trial.key.item for trial in run if trial.key.arm == CLEAN and trial.measurements.get("split") in REPORTED
+        }
+        read: dict[str, list[Trial]] = {name: [] for name in sorted(reported)}
+        fixed = [trial for trial in run if trial.key.item not in reported]
+        for trial in run:
+            if trial.key.item in reported and not trial.key.arm.endswith(ANSWER):
+                read[trial.key.item].append(trial)
+        answers: dict[str, list[list[Trial]]] = {}
+        for own in (run, *others):
+            given: dict[str, list[Trial]] = {}
+            for trial in own:
+                if trial.key.item in reported and trial.key.arm.endswith(ANSWER):
+                    given.setdefault(trial.key.item, []).append(trial)
+            for name, trials in given.items():
+                answers.setdefault(name, []).append(trials)
+        return Pool(fixed, read, answers)
+
+    def study(self, size: int, *, seed: str) -> list[Trial]:
+        """Return a study of so many texts of each class, drawn with replacement, each with the answers of a drawn run."""
+        groups = {
+            "positive": [f"{name} {run}" for name, given in sorted(self.answers.items()) for run in range(len(given))],
+            "negative": [name for name in self.read if name not in self.answers],
+        }
+        found = list(self.fixed)
+        for drawn in draw(groups, size, seed=seed).values():
+            for unit, count in sorted(drawn.items()):
+                name, _, run = unit.partition(" ")
+                trials = [*self.read[name], *(self.answers[name][int(run)] if run else ())]
+                found += [renamed(trial, f"{run or 0}-{copy}") for copy in range(count) for trial in trials]
+        return found
+
+
+def studied(
+    pool: Pool,
+    truths: Mapping[str, Mapping[str, float]],
     params: StabilityParameters,
-    organisms: tuple[FileRef, ...],
-    truth: str,
-    study_sizes: Sequence[int],
+    *,
+    source: str,
+    sizes: Sequence[int],
+    count: int,
     seed: str,
-    simulated_studies: int = 200,
-    control_studies: int = 20,
-) -> Calibration:
-    """Return what the studies showed.
+) -> Iterator[Studies]:
+    """Yield studies of each size, and in them each arm by itself.
 
     Args:
-        runs: complete runs on organisms; each gives as many disjoint studies as fit.
-        truths: true value by observation id, at the direction and threshold that every run freezes.
+        pool: what studies are drawn from.
+        truths: true value by arm and quantity.
         params: the parameters of the runs.
-        organisms: the files of the organisms.
-        truth: how the truths were got, in a sentence.
-        study_sizes: how many positive and as many negative texts a study has.
-        seed: 16 hexadecimal digits; decides which texts go together, and all simulated draws.
-        simulated_studies: simulated runs at each study size.
-        control_studies: simulated runs of each negative control.
+        source: the organism.
+        sizes: texts of each class in a study.
+        count: studies of each size.
+        seed: decides which texts are drawn.
+    """
+    for size in sizes:
+        found = [
+            summary(COLLECTOR, pool.study(size, seed=own), params) for own in seeds(seed, f"{source} {size}", count)
+        ]
+        for arm, values in truths.items():
+            known = {f"*.{name}": value for name, value in values.items()}
+            yield Studies(f"{source}, {arm}", known, [of_arm(one, arm) for one in found])
+
+
+def simulated(params: StabilityParameters, *, sizes: Sequence[int], count: int, seed: str) -> Iterator[Studies]:
+    """Yield simulated studies of each size at each planted case."""
+    (first, *_), reduced = _attacks(params), _reduced(params, 1)
+    for size in sizes:
+        for case, planted in SIMULATED.items():
+            found = [
+                summary(COLLECTOR, simulate(reduced, size, own, {first: planted}, train=_train(size)), reduced)
+                for own in seeds(seed, f"{case} {size}", count)
+            ]
+            known = {f"*.{name}": value for name, value in planted.truths(params).items()}
+            yield Studies(f"simulated, {case}", known, [of_arm(one, first) for one in found])
+
+
+def worst_of_two(params: StabilityParameters, *, size: int, count: int, seed: str) -> Studies:
+    """Return simulated studies of two attacks alike in strength: what is said of the worse one is about them both.
 
     Raises:
-        ValueError: no study fits, or a truth names no observation of texts that can be cut into studies.
+        ValueError: the parameters plan fewer than two attacks.
     """
-    names = set(COLLECTOR.quantities(params))
-    wrong = sorted(name for name in truths if name not in names or name.rpartition(".")[2] in ONLY_TOGETHER)
-    if wrong:
-        raise ValueError(f"no observations of studies have these names: {wrong}")
-    studies: dict[int, list[Study]] = {size: [] for size in study_sizes}
-    for number, run in enumerate(runs):
-        for size, found in studies.items():
-            found += [
-                _summary(study, params) for study in cut(run, params, size, seed=f"{int(seed, 16) ^ number:016x}")
-            ]
-    if truths and not all(studies.values()):
-        raise ValueError(f"no run has {max(study_sizes)} reported texts of each class")
-    cells = [_cell(name, value, found) for found in studies.values() for name, value in truths.items()]
-    for size in study_sizes:
-        cells += simulated(params, size, seed=seed, studies=simulated_studies)
-    return Calibration(
-        kind=KIND,
-        protocol_version=COLLECTOR.protocol_version,
-        analysis_version=COLLECTOR.analysis_version,
-        organisms=organisms,
-        truth=f"{truth} Cells named simulated: planted in drawn activations and answers, true values by formula.",
-        parameters=COLLECTOR.dump(params),
-        cells=tuple(cells),
-        negative_controls=controls(params, seed=seed, studies=control_studies),
-        limits=(
-            "The estimator was checked on the organisms named here and on simulated runs, never on a subject.",
-            "The direction and the threshold are taken as frozen: how well they fit is another instrument's matter.",
-            "Texts of a study were independent; texts of a subject that move together make its intervals too short.",
-        ),
-    )
+    pair, two, planted = _attacks(params)[:2], _reduced(params, 2), SIMULATED["halved"]
+    if len(pair) < 2:
+        raise ValueError("no two attacks are planned")
+    found = [
+        summary(COLLECTOR, simulate(two, size, own, dict.fromkeys(pair, planted)), two)
+        for own in seeds(seed, "two alike", count)
+    ]
+    known = {f"worst.{name}": planted.truths(params)[name] for name in WORST_OF_TWO}
+    return Studies("simulated, two attacks alike", known, found)
 
 
-def simulated(params: StabilityParameters, size: int, *, seed: str, studies: int) -> list[CalibrationCell]:
-    """Return the cells of simulated runs with ``size`` reported texts of each class."""
-    own = [one.name for one in labels(params) if one.kind == "attack"][:1]
-    cells = []
-    for case, planted in SIMULATED.items():
-        reduced = params.model_copy(update=_reduced(params, own))
-        found = [
-            _summary(simulate(reduced, size, one, {own[0]: planted}), reduced)
-            for one in _seeds(seed, f"{case} {size}", studies)
-        ]
-        for name, value in planted.truths(params).items():
-            quantity = f"{own[0]}.{name}"
-            if quantity in found[0]:
-                cells.append(_cell(quantity, value, found, named=f"simulated.{case}.{name}"))
-    return cells
+def of_arm(found: Found, arm: str) -> Found:
+    """Return what was said of one arm."""
+    return {name: one for name, one in found.items() if name.startswith(f"{arm}.")}
+
+
+# --- controls ------------------------------------------------------------------------------------------------------
 
 
 def controls(params: StabilityParameters, *, seed: str, studies: int) -> tuple[NegativeControl, ...]:
-    """Return the controls: an attack that changes nothing is not flagged, one that erases is, and noise is no signal."""
-    own = [one.name for one in labels(params) if one.kind == "attack"][:1]
-    reduced = params.model_copy(update=_reduced(params, own))
-    size = max(60, params.minimum_items)
-    cases = (
+    """Return the simulated controls: what changes nothing, what erases, what flips the behaviour alone, and no signal."""
+    (attack, *_), reduced = _attacks(params), _reduced(params, 1)
+    cases: tuple[tuple[str, str, Planted, Callable[[Found], bool]], ...] = (
         (
-            "an attack that changes nothing",
+            "simulated: an attack that changes nothing",
             "retention holds 1, no change of behaviour",
             Planted(1.0, 0.95, scatter=0.0),
+            lambda found: _holds(found[f"{attack}.projection_retention"], 1.0) and _same_behaviour(found, attack),
         ),
-        ("an attack that erases the signal", "retention holds 0 and ends below 0.5", Planted(0.0, 0.05)),
         (
-            "an attack that only flips the behaviour",
+            "simulated: an attack that erases the signal",
+            "retention holds 0 and ends below 0.5",
+            Planted(0.0, 0.05),
+            lambda found: _holds(found[f"{attack}.projection_retention"], 0.0, below=0.5),
+        ),
+        (
+            "simulated: an attack that only flips the behaviour",
             "flagged inside where it is lost",
             Planted(1.0, 0.05, scatter=0.05),
+            lambda found: _low(found.get(f"{attack}.flagged_when_lost"), otherwise=1.0) > 0.5,
+        ),
+        (
+            "simulated: a direction that tells nothing apart",
+            NO_SIGNAL,
+            Planted(1.0, 0.95, signal=0.0),
+            nothing,
+        ),
+        (
+            "simulated: classes that every direction tells apart",
+            "no margin over random directions above 0",
+            Planted(1.0, 0.95, everywhere=5.0),
+            lambda found: no_margin(found, (CLEAN, attack)),
         ),
     )
     return tuple(
-        NegativeControl(
-            what=what,
-            expected=expected,
-            studies=studies,
-            passed=sum(
-                _as_expected(_summary(simulate(reduced, size, one, {own[0]: planted}), reduced), own[0], expected)
-                for one in _seeds(seed, what, studies)
-            ),
+        control(
+            what,
+            expected,
+            [
+                says(summary(COLLECTOR, simulate(reduced, CONTROL_TEXTS, own, {attack: planted}), reduced))
+                for own in seeds(seed, what, studies)
+            ],
         )
-        for what, expected, planted in cases
+        for what, expected, planted, says in cases
     )
 
 
-def accept(calibration: Calibration) -> tuple[str, ...]:
-    """Return why the calibration is not good enough; nothing means that it is."""
-    return tuple(_faults(calibration))
+def nothing(found: Found) -> bool:
+    """Return whether nothing is said to be kept, with a reason, and no margin is claimed without an attack."""
+    arms = sorted({name.partition(".")[0] for name in found if name.endswith(f".{KEPT[0]}")})
+    kept = [found[f"{arm}.{name}"] for arm in arms for name in KEPT if f"{arm}.{name}" in found]
+    unsaid = all(one.estimate is None and one.reasons for one in kept)
+    return bool(kept) and unsaid and no_margin(found, (CLEAN,))
 
 
-def cut(run: Sequence[Trial], params: StabilityParameters, size: int, *, seed: str) -> Iterator[tuple[Trial, ...]]:
-    """Yield disjoint studies of a run: ``size`` positive and as many negative reported texts, in an order of the seed."""
-    reported: dict[bool, list[str]] = {True: [], False: []}
-    for trial in sorted(run, key=lambda one: one.key.order):
-        if trial.key.arm == arms(params)[0] and trial.measurements.get("split") in REPORTED:
-            reported[bool(trial.measurements["positive"])].append(trial.key.item)
-    everyone = {name for names in reported.values() for name in names}
-    words = np.random.PCG64(int(seed, 16))
-    orders = {
-        side: [names[row] for row in np.argsort(words.random_raw(len(names)), kind="stable")] if names else []
-        for side, names in reported.items()
-    }
-    for start in range(0, min(map(len, orders.values())) - size + 1, size):
-        chosen = {name for order in orders.values() for name in order[start : start + size]}
-        left_out = everyone - chosen
-        yield tuple(trial for trial in run if trial.key.item in OWN or trial.key.item not in left_out)
+def no_margin(found: Found, arms: Sequence[str]) -> bool:
+    """Return whether in none of these arms the direction tells the classes apart better than random ones."""
+    return all(_low(found[f"{arm}.auroc_margin"], otherwise=0.0) <= 0.0 for arm in arms)
 
 
-def _faults(calibration: Calibration) -> Iterator[str]:
-    for cell in calibration.cells:
-        where = f"{cell.quantity} at {cell.truth:.3f}"
-        if cell.estimable < ESTIMABLE * cell.studies:
-            yield f"{where}: only {cell.estimable} of {cell.studies} studies were estimable"
-        if not cell.estimable:
-            continue
-        spread = _SCATTER / math.sqrt(max(cell.mean_n, 1.0) * cell.estimable)
-        if abs(cell.mean_bias) > BIAS + 2.0 * spread:
-            yield f"{where}: mean bias {cell.mean_bias:+.4f}, more than {BIAS} and what chance leaves open"
-        if cell.coverage + 2.0 * cell.coverage_standard_error < LEAST_COVERAGE:
-            yield f"{where}: coverage {cell.coverage:.3f}, below {LEAST_COVERAGE}"
-    for control in calibration.negative_controls:
-        if control.passed < NOMINAL * control.studies:
-            yield f"{control.what}: {control.passed} of {control.studies} studies gave: {control.expected}"
+def _low(one: Observation | None, *, otherwise: float) -> float:
+    return otherwise if one is None or one.interval is None else one.interval.low
 
 
-def _cell(name: str, truth: float, studies: Sequence[Study], *, named: str = "") -> CalibrationCell:
-    found = [study[name] for study in studies]
-    estimates = [one for one in found if one.estimate is not None]
-    held = [one.interval.low <= truth <= one.interval.high for one in estimates if one.interval is not None]
-    errors = [one.estimate - truth for one in estimates if one.estimate is not None]
-    return CalibrationCell(
-        quantity=named or name,
-        truth=truth,
-        studies=len(found),
-        estimable=len(estimates),
-        mean_bias=float(np.mean(errors)) if errors else 0.0,
-        coverage=sum(held) / len(held) if held else 0.0,
-        coverage_standard_error=math.sqrt(NOMINAL * (1.0 - NOMINAL) / len(held)) if held else 0.0,
-        n_counts=found[0].n_counts,
-        mean_n=float(np.mean([one.n for one in found])),
-        n_low=math.floor((1.0 - MARGIN) * min(one.n for one in found)),
-        n_high=math.ceil((1.0 + MARGIN) * max(one.n for one in found)),
+def _holds(one: Observation, value: float, *, below: float = float("inf")) -> bool:
+    return one.interval is not None and one.interval.low <= value <= one.interval.high < below
+
+
+def _same_behaviour(found: Found, attack: str) -> bool:
+    change = found.get(f"{attack}.behaviour_change")
+    return change is None or _holds(change, 0.0)
+
+
+# --- helpers -------------------------------------------------------------------------------------------------------
+
+
+def _train(size: int) -> int:
+    """Return how many training texts of each class a simulated study has: cosines of refitted directions are over them."""
+    return min(max(size, TRAIN), LARGE_TRAIN)
+
+
+def _attacks(params: StabilityParameters) -> list[str]:
+    return [one.name for one in labels(params) if one.kind == "attack"]
+
+
+def _reduced(params: StabilityParameters, count: int) -> StabilityParameters:
+    """Return the parameters with so many attacks and one benign edit, which is all a simulated run needs."""
+    kept = {*_attacks(params)[:count], *[one.name for one in labels(params) if one.kind == "benign"][:1]}
+    return params.model_copy(
+        update={
+            "attacks": tuple(name for name in params.attacks if name in kept),
+            "extra_attacks": params.extra_attacks[: sum(name.startswith("own-") for name in kept - {"own-benign-1"})],
+            "extra_benign": params.extra_benign[:1] if "own-benign-1" in kept else (),
+            "searches": (),
+            "twin": False,
+            "use_core": False,
+            "permutations": 20,  # they only make a null
+        }
     )
-
-
-def _summary(trials: Sequence[Trial], params: StabilityParameters) -> Study:
-    return {one.id: one for one in COLLECTOR.summarise(trials, {}, params, "0" * 16)}
-
-
-def _reduced(params: StabilityParameters, own: Sequence[str]) -> dict[str, object]:
-    """Return the changes that leave one attack and one benign edit, which is all a simulated run needs."""
-    benign = [one.name for one in labels(params) if one.kind == "benign"][:1]
-    return {
-        "attacks": tuple(name for name in params.attacks if name in (*own, *benign)),
-        "extra_attacks": params.extra_attacks[:1] if own == ["own-1"] else (),
-        "extra_benign": params.extra_benign[:1] if benign == ["own-benign-1"] else (),
-        "searches": (),
-        "twin": False,
-        "use_core": False,
-    }
-
-
-def _as_expected(study: Study, attack: str, expected: str) -> bool:
-    retention, change = study[f"{attack}.projection_retention"], study.get(f"{attack}.behaviour_change")
-    if retention.interval is None:
-        return False
-    low, high = retention.interval.low, retention.interval.high
-    if expected.startswith("retention holds 1"):
-        unchanged = change is None or (
-            change.interval is not None and change.interval.low <= 0.0 <= change.interval.high
-        )
-        return low <= 1.0 <= high and unchanged
-    if expected.startswith("retention holds 0"):
-        return low <= 0.0 <= high < 0.5
-    flagged = study.get(f"{attack}.flagged_when_lost")
-    return flagged is None or (flagged.interval is not None and flagged.interval.low > 0.5)
-
-
-def _seeds(seed: str, what: str, count: int) -> Iterator[str]:
-    for number in range(count):
-        yield trial_seed(seed, what, TrialKey(item="simulated", arm=answer_arm("study"), repeat=number))

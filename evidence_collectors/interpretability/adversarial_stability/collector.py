@@ -35,7 +35,7 @@ class StabilityCollector:
 
     kind: str = KIND
     protocol_version: str = "1.0"
-    analysis_version: str = "1.0"
+    analysis_version: str = "1.1"
     needs: frozenset[Capability] = frozenset({"generate", "capture", "gradients"})
     roles: Mapping[str, InputKind] = field(
         default_factory=lambda: {"direction?": "file", "dictionary?": "file", "core?": "file"}

@@ -4,7 +4,7 @@
                (negatives at 0, positives at 1); Fieller's interval for a ratio of paired means. The gap's retention is
                alike with the classes' distance under the same attack in place of the positive texts' mean
     cosine     of class-mean shifts, attacked against clean, corrected for the scatter of sample means; jackknife over texts
-    rates      exact intervals (Clopper and Pearson); paired differences of rates by Newcombe's method 10
+    rates      exact intervals (Clopper and Pearson); paired differences of rates after Bonett and Price
 
 Source: Fieller 1954, J. Royal Statistical Society B 16:175 (the ratio); Tukey's jackknife as in Efron and Tibshirani 1993,
 chapter 11 (the cosine). Coverage of all of them is measured in `calibration`.

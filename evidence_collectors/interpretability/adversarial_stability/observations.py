@@ -11,7 +11,7 @@ from dossier.model import Interval, Null, Observation
 from dossier.ranking import auroc, expected_random_jaccard
 from evidence_collectors.interpretability.adversarial_stability import estimates as estimates
 from evidence_collectors.interpretability.adversarial_stability import quantities as quantities_
-from evidence_collectors.interpretability.adversarial_stability.arm import PERSISTENCE, Seen, random_aurocs
+from evidence_collectors.interpretability.adversarial_stability.arm import PERSISTENCE, Seen
 from evidence_collectors.interpretability.adversarial_stability.estimates import Estimate
 from evidence_collectors.interpretability.adversarial_stability.parameters import (
     CLEAN,
@@ -178,7 +178,7 @@ def _null(quantity: Quantity, found: Estimate, seen: Seen) -> Null | None:
         return None
     step, clean = seen.arm.step, seen.clean.step
     if quantity.name in ("auroc", "auroc_margin"):
-        values = random_aurocs(seen.arm)
+        values = seen.arm.random_aurocs
         shift = float(np.quantile(values, 0.95)) if quantity.name == "auroc_margin" else 0.0
         return _spread(f"{len(values)} random directions under the same attack, whichever way round", values - shift)
     if quantity.name == "shift_cosine":

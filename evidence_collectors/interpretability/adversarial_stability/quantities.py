@@ -20,6 +20,10 @@ FIELLER = "Fieller's interval for a ratio of paired means"
 EXACT = "exact (Clopper and Pearson)"
 COSINE = "cosine of differences of means, less what scatter within the classes adds to it"
 JACKKNIFE = "jackknife over texts, held within -1 and 1"
+# The texts of a test may differ from those of training in both classes alike: their mean is then no measure of a signal, and
+# what an attack leaves of it would read like retention, in random weights too.
+OF_A_SIGNAL = frozenset({"projection_retention", "gap_retention", "shift_cosine", "refit_cosine"})
+NO_SIGNAL = "without an attack the positive texts do not lie above the negative ones: there is no signal to keep"
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,8 @@ def estimate(quantity: Quantity, seen: Seen, level: float) -> Estimate:
         faults = (*reading_faults(seen), *faults)
     if faults:
         return missing(len(seen.arm.answers if by_answer else seen.arm.texts), *faults)
+    if quantity.name in OF_A_SIGNAL and per_arm.gap_retention(seen, seen.params.interval_level).value is None:
+        return missing(len(seen.arm.texts), NO_SIGNAL)
     return quantity.measure(seen, level)
 
 
@@ -98,7 +104,7 @@ INSIDE = (
     Quantity(
         "auroc_margin", "proportion_difference",
         "That AUROC minus the 95th percentile of what random directions reach under the same attack, whichever way round.",
-        "AUROC minus the null's 95th percentile", "the AUROC's, shifted; the null's own error is left out", BOTH,
+        "AUROC minus the null's 95th percentile", "both AUROCs' intervals, combined by recovery of variance estimates", BOTH,
         per_arm.separation_margin, low_is_bad=True,
     ),
     Quantity(
@@ -158,7 +164,7 @@ OUTSIDE = (
     Quantity(
         "behaviour_change", "proportion_difference",
         "Rate of the behaviour under attack minus the clean rate, on the same positive texts.",
-        "paired difference of rates", "Newcombe 1998, method 10 for paired data", "positive texts answered in both arms",
+        "paired difference of rates", "Bonett and Price 2012, adjusted Wald for pairs", "positive texts answered in both arms",
         per_arm.behaviour_change, low_is_bad=True,
     ),
     Quantity(

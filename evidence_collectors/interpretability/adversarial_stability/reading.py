@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ from numpy.typing import NDArray
 
 from dossier.errors import IntegrityError
 from dossier.model import Trial
-from dossier.ranking import recall_at_fpr
+from dossier.ranking import auroc, auroc_interval, recall_at_fpr
+from dossier.statistics import Limits
 from evidence_collectors.interpretability.adversarial_stability.parameters import CLEAN, StabilityParameters
 from evidence_collectors.interpretability.adversarial_stability.trials import (
     OWN,
@@ -52,13 +54,44 @@ class Arm:
 
     def items(self, *, positive: bool, splits: Sequence[str] = REPORTED) -> tuple[str, ...]:
         """Return the ids of a class in some splits, sorted."""
-        return tuple(
-            sorted(name for name, one in self.texts.items() if one.positive == positive and one.split in splits)
-        )
+        return tuple(sorted(name for split in splits for name in self._by_class.get((positive, split), ())))
+
+    @cached_property
+    def random_aurocs(self) -> Array:
+        """How well each random direction tells the classes apart in the reported texts, whichever way round, sorted."""
+        return np.sort([max(one, 1.0 - one) for one in self._random_by_direction])
+
+    def random_limits(self, null: float, level: float) -> Limits:
+        """Return limits of a null value, as wide as those of the random direction that comes nearest to it."""
+        nearest = int(np.argmin([abs(max(one, 1.0 - one) - null) for one in self._random_by_direction]))
+        positive, negative = (side[:, nearest] for side in self._random_rows)
+        limits = auroc_interval(positive, negative, level=level) or (0.0, 1.0)
+        value = self._random_by_direction[nearest]
+        if value < 0.5:
+            value, limits = 1.0 - value, (1.0 - limits[1], 1.0 - limits[0])
+        return null - (value - limits[0]), null + (limits[1] - value)
 
     def projections(self, *, positive: bool, splits: Sequence[str] = REPORTED) -> Array:
         """Return the projections of a class in some splits, by item."""
         return np.array([self.texts[name].projection for name in self.items(positive=positive, splits=splits)])
+
+    @cached_property
+    def _random_rows(self) -> tuple[Array, Array]:
+        return tuple(  # type: ignore[return-value]
+            np.array([self.texts[name].random for name in self.items(positive=side)]) for side in (True, False)
+        )
+
+    @cached_property
+    def _random_by_direction(self) -> list[float]:
+        positive, negative = self._random_rows
+        return [auroc(positive[:, k], negative[:, k]) or 0.0 for k in range(positive.shape[1])]
+
+    @cached_property
+    def _by_class(self) -> Mapping[tuple[bool, str], list[str]]:
+        found: dict[tuple[bool, str], list[str]] = {}
+        for name, one in self.texts.items():
+            found.setdefault((one.positive, one.split), []).append(name)
+        return found
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from pydantic import JsonValue
 from scipy.special import ndtr, ndtri
 
-from dossier.model import Completion, Message, Trial, digest_of
+from dossier.model import Message, Trial
 from evidence_collectors.interpretability.adversarial_stability.activations import (
     Frame,
     Read,
@@ -28,7 +29,7 @@ from evidence_collectors.interpretability.adversarial_stability.parameters impor
     labels,
     planned,
 )
-from evidence_collectors.interpretability.adversarial_stability.trials import SELF_TEST, Texts, answer_keys, question
+from evidence_collectors.interpretability.adversarial_stability.trials import SELF_TEST, Texts, answer_keys
 from evidence_collectors.interpretability.reading import random_directions
 from evidence_collectors.items.contrast import Contrast, Label, Split
 
@@ -42,7 +43,8 @@ class Planted:
 
     ``kept`` is the retention, ``scatter`` what the attack adds along the direction, ``sideways`` how far it pushes positive
     texts along another direction, ``shift`` how far it moves negative ones along it; ``shown`` and ``shown_clean`` are the
-    rates of the behaviour.
+    rates of the behaviour. ``signal`` is where positive texts lie along the direction, 0 for where the negative ones do, and
+    ``everywhere`` how far they lie from them along every other axis, clean and attacked alike.
     """
 
     kept: float
@@ -52,9 +54,11 @@ class Planted:
     sideways: float = 0.0
     shift: float = 0.0
     spread: float = 0.3
+    signal: float = 1.0
+    everywhere: float = 0.0
 
     def truths(self, params: StabilityParameters) -> dict[str, float]:
-        """Return the true values by quantity."""
+        """Return the true values by quantity, for positive texts at 1 and apart along the direction alone."""
         along = math.hypot(self.kept * self.spread, self.scatter)
         threshold = _threshold(self, params)
         recall = float(ndtr((self.kept - threshold) / along))
@@ -75,16 +79,22 @@ class Planted:
         }
 
 
-def simulate(params: StabilityParameters, reported: int, seed: str, attacks: dict[str, Planted]) -> tuple[Trial, ...]:
-    """Return the trials of a run with ``reported`` texts of each class; an arm not in ``attacks`` changes nothing."""
-    texts = Texts(_texts("train", TRAIN), _texts("validation", VALIDATION), _texts("test", reported))
+def simulate(
+    params: StabilityParameters, reported: int, seed: str, attacks: dict[str, Planted], *, train: int = TRAIN
+) -> tuple[Trial, ...]:
+    """Return the trials of a run with ``reported`` and ``train`` texts of each class.
+
+    An arm not in ``attacks`` changes nothing.
+    """
+    texts = Texts(_texts("train", train), _texts("validation", VALIDATION), _texts("test", reported))
     frame = Frame(params, texts, seed)
     draws = _Normals(seed)
     random = random_directions(seed, params.random_directions, WIDTH)
     unit = np.eye(WIDTH)[0]
     direction = Direction(unit, 0.0, 1.0, random, given=False)
     clean_at = {text.id: draws.vector() for text in texts.read_under(CLEAN)}
-    nothing = Planted(kept=1.0, shown=0.95, scatter=0.0)
+    planted = next(iter(attacks.values()), Planted(kept=1.0, shown=0.95))
+    nothing = Planted(1.0, 0.95, scatter=0.0, signal=planted.signal, everywhere=planted.everywhere)
     clean = _read(frame, CLEAN, clean_at, nothing, draws)
     trials = [measured_trial(frame, SELF_TEST, {"parity": 0.0}), *arm_trials(frame, CLEAN, clean, clean, direction)]
     for name in (one.name for one in labels(params)):
@@ -122,7 +132,9 @@ def _value(text: Contrast, noise: np.ndarray, arm: str, planted: Planted, draws:
     if text.split == "validation" and not positive:
         number = int(text.id.rpartition("-")[2])
         value[0] = planted.spread * float(ndtri((number + 0.5) / VALIDATION))
-    value[0] += 1.0 if positive else 0.0
+    if positive:
+        value[0] += planted.signal
+        value[1:] += planted.everywhere
     if arm != CLEAN and positive:
         value[0] = planted.kept * value[0] + planted.scatter * float(draws.vector()[0])
         value[1] += planted.sideways
@@ -140,24 +152,13 @@ def _threshold(planted: Planted, params: StabilityParameters) -> float:
 def _answers(frame: Frame, attacks: dict[str, Planted], draws: _Normals) -> Iterator[Trial]:
     if not frame.params.generate:
         return
-    known = {CLEAN: None, **{one.name: one for one in planned(frame.params)}}
     rates = {name: one.shown for name, one in attacks.items()}
     clean_rate = next(iter(attacks.values())).shown_clean if attacks else 0.95
-    for arm, attack in known.items():
-        for key, own, text in answer_keys(frame.texts, arm, frame.seed):
-            request = question(text, attack, frame.params, own)
+    for arm in (CLEAN, *(one.name for one in planned(frame.params))):
+        for key, own, _ in answer_keys(frame.texts, arm, frame.seed):
             shown = float(draws.uniform(1)[0]) < rates.get(arm, clean_rate)
-            answer = frame.params.markers[0] if shown else "."
-            completion = Completion(
-                request_sha256=digest_of(request),
-                reasoning=None,
-                answer=answer,
-                parse="missing_reasoning_tag",
-                finish_reason="stop",
-                prompt_tokens=1,
-                token_ids=(1,),
-            )
-            yield Trial(key=key, seed=own, request=request, completion=completion)
+            measured: dict[str, JsonValue] = {"answer": frame.params.markers[0] if shown else "."}
+            yield Trial(key=key, seed=own, request=None, completion=None, measurements=measured)
 
 
 def _texts(split: Split, count: int) -> tuple[Contrast, ...]:

@@ -43,7 +43,10 @@ ONE_DIRECTION = "A behaviour may hang on several directions; what one of them le
 POWER = (
     f"Smallest detectable: for the exact test, if the answer differs on at least {LEAST_DISCORDANT:.0%} of the texts."
 )
-HOLM = "Newcombe's paired interval, reaching 0 unless the exact McNemar test is significant after Holm over all arms"
+HOLM = (
+    "Bonett and Price's adjusted Wald interval for pairs, reaching 0 unless the exact McNemar test is significant after Holm "
+    "over all arms"
+)
 PER_ARM = ("rate", "change", "ratio", "log_odds")
 
 

@@ -1,7 +1,7 @@
 """What would the trials of an intervention look like if the truth were this? Planted rates, without a model.
 
 For calibration and tests. Each text's answer is drawn anew in every arm, so that the arms of a text are independent given
-the rates. Nothing here is computed by the estimators.
+the rates, or once for all arms. Nothing here is computed by the estimators.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ class Planted:
 
     ``control`` is by how much a control direction moves the rate towards that of the direction itself, 0 to 1.
     ``log_odds`` are plain; an arm shifts them by ``shift`` for each unit that it changes the rate. ``nats`` is what neutral
-    texts lose in every arm.
+    texts lose in every arm, ``broken`` the rate of answers that repeat themselves, plain or not. ``one_draw`` draws a text's
+    answers in all arms from one number, as a model at temperature 0 does: an arm then changes texts one way only.
     """
 
     plain: Mapping[str, float] = field(default_factory=lambda: {"positive": 0.95, "negative": 0.03})
@@ -32,14 +33,17 @@ class Planted:
     control: float = 0.0
     shift: float = 10.0
     nats: float = 0.0
+    broken: float = 0.0
+    one_draw: bool = False
 
     def rate(self, arm: str, label: str) -> float:
         """Return the true rate of an arm on a class."""
         return self.changed.get((arm, label), self.plain[label])
 
     def truths(self, params: InterventionParameters) -> dict[str, float]:
-        """Return the true values by observation id, but for ratios, which hang on the controls that are drawn."""
+        """Return the true values by observation id, but for ratios and capability, whose estimates are not checked."""
         found = {f"baseline.rate_{label}": self.plain[label] for label in LABELS}
+        found["baseline.degeneration"] = self.broken
         for arm in arms(params):
             for label in LABELS:
                 rise = self.rate(arm.name, label) - self.plain[label]
@@ -48,7 +52,7 @@ class Planted:
                     f"{arm.name}.change_{label}": rise,
                     f"{arm.name}.log_odds_{label}": self.shift * rise,
                 }
-            found[f"{arm.name}.capability"] = self.nats
+            found[f"{arm.name}.degeneration"] = self.broken
         return found
 
 
@@ -78,11 +82,13 @@ def simulate(
 
 
 def _answer(params: InterventionParameters, seed: str, planted: Planted, arm: str, label: str, name: str) -> Trial:
-    shown = _uniform(seed, arm, name) < planted.rate(arm, label)
+    shown = _uniform(seed, PLAIN if planted.one_draw else arm, name) < planted.rate(arm, label)
+    broken = " and so on" * 8 if _uniform(seed, f"broken.{arm}", name) < planted.broken else ""
     rise = planted.rate(arm, label) - planted.plain[label]
     noise = _uniform(seed, "noise", name) + 0.5 * _uniform(seed, f"noise.{arm}", name)
     told: dict[str, JsonValue] = {"label": label, "reasoning": "", "finish_reason": "stop"}
-    told |= {"answer": params.markers[0] if shown else "something else", "log_odds": noise + planted.shift * rise}
+    told["answer"] = (params.markers[0] if shown else "something else") + broken
+    told["log_odds"] = noise + planted.shift * rise
     if arm == PLAIN:
         told["log_odds"] = noise
     return measured(seed, TrialKey(item=name, arm=arm, repeat=0), told)

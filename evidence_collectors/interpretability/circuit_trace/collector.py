@@ -41,7 +41,7 @@ class CircuitTraceCollector:
 
     kind: str = KIND
     protocol_version: str = "1.0"
-    analysis_version: str = "1.0"
+    analysis_version: str = "1.1"
     needs: frozenset[Capability] = frozenset({"capture", "intervene"})
     roles: Mapping[str, InputKind] = field(default_factory=lambda: {"transcoders": "file"})
     not_measured: Sequence[str] = (

@@ -14,11 +14,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import bdtr
 
 from dossier.model import TrialKey
 from dossier.probing import permutation_orders
 from dossier.ranking import jaccard, spearman, twice_midranks
-from dossier.statistics import Limits, bootstrap_weights, trial_seed
+from dossier.statistics import Limits, trial_seed
 from evidence_collectors.interpretability.circuit_trace.parameters import KIND, CircuitTraceParameters
 from evidence_collectors.interpretability.circuit_trace.reading import Patched, Prompt, Reading
 
@@ -28,10 +29,10 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Median:
-    """A median over units, with its bootstrap limits and the quantiles 5, 25, 75 and 95 % of the values."""
+    """A median over units, with its limits and the quantiles 5, 25, 75 and 95 % of the values."""
 
     estimate: float
-    limits: Limits
+    limits: Limits | None
     quantiles: tuple[float, float, float, float]
 
 
@@ -44,16 +45,21 @@ class Permuted:
     p_value: float
 
 
-def median(values: Sequence[float], params: CircuitTraceParameters, seed: str) -> Median:
-    """Return the median of one or more values; limits are percentiles of medians of resampled units."""
+def median(values: Sequence[float], level: float) -> Median:
+    """Return the median of one or more values.
+
+    Its limits are two of the values, the innermost that hold the true median at least at the level, whatever the values'
+    distribution: as many of n independent values lie below it as heads fall in n tosses. None where all values are too few.
+    Percentiles of resampled medians held it in 93 % of studies of 12, 95 % being claimed.
+
+    Source: David and Nagaraja 2003, Order Statistics, section 7.1.
+    """
     held = np.sort(np.asarray(values, dtype=np.float64))
-    drawn = bootstrap_weights(seed, held.size, params.resamples).cumsum(axis=1)
-    ends = [held[(drawn <= rank).sum(axis=1)] for rank in ((held.size - 1) // 2, held.size // 2)]
-    tail = (1.0 - params.interval_level) / 2.0
-    low, high = np.quantile((ends[0] + ends[1]) / 2.0, [tail, 1.0 - tail])
+    outside = int((bdtr(np.arange(held.size // 2), held.size, 0.5) <= (1.0 - level) / 2.0).sum())  # at each end
+    limits = (float(held[outside - 1]), float(held[-outside])) if outside else None
     estimate = float((held[(held.size - 1) // 2] + held[held.size // 2]) / 2.0)
     q = [float(one) for one in np.quantile(held, [0.05, 0.25, 0.75, 0.95])]
-    return Median(estimate, (min(float(low), estimate), max(float(high), estimate)), (q[0], q[1], q[2], q[3]))
+    return Median(estimate, limits, (q[0], q[1], q[2], q[3]))
 
 
 def each(reading: Reading, value: Callable[[Prompt], float | None]) -> Values:

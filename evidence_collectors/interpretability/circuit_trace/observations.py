@@ -44,7 +44,7 @@ QUANTITIES = (
 def observations(reading: Reading, params: CircuitTraceParameters, seed: str) -> tuple[Observation, ...]:
     """Return the observations of a reading, in the order of `QUANTITIES`."""
     written = rows.rows(reading, params)
-    found = {row.name: _write(row, reading, params, seed) for row in written}
+    found = {row.name: _write(row, reading, params) for row in written}
     found |= {one.id: one for one in _self_test(reading, params)}
     found["interventions.rank_correlation"] = _interventions(reading, params, seed)
     return tuple(found[name] for name in QUANTITIES)
@@ -52,7 +52,7 @@ def observations(reading: Reading, params: CircuitTraceParameters, seed: str) ->
 
 def _interventions(reading: Reading, params: CircuitTraceParameters, seed: str) -> Observation:
     row = rows.interventions(reading, params)
-    found = _write(row, reading, params, seed)
+    found = _write(row, reading, params)
     null = estimates.permuted(reading, params, seed)
     if found.estimate is None or null is None:
         return found
@@ -126,12 +126,12 @@ def _layers(name: str, reading: Reading) -> dict[str, int | float | str | None]:
     return {f"layer_{layer}": value for layer, value in enumerate(values)}
 
 
-def _write(row: Row, reading: Reading, params: CircuitTraceParameters, seed: str) -> Observation:
+def _write(row: Row, reading: Reading, params: CircuitTraceParameters) -> Observation:
     held = estimates.known(row.values.values())
     reasons = _reasons(row, len(held), params)
     if reading.self_test is None:
         reasons = ("the self-test failed, so no graph can be quoted", *reasons)
-    found = None if reasons else estimates.median(held, params, seed)
+    found = None if reasons else estimates.median(held, params.interval_level)
     facts: dict[str, int | float | str | None] = {"refused": len(row.values) - len(held), "failed": len(reading.failed)}
     if found is not None:
         facts |= dict(zip(("prompts_q05", "prompts_q25", "prompts_q75", "prompts_q95"), found.quantiles, strict=True))
@@ -141,18 +141,18 @@ def _write(row: Row, reading: Reading, params: CircuitTraceParameters, seed: str
         unit=row.unit,
         estimate=None if found is None else found.estimate,
         interval=None
-        if found is None
+        if found is None or found.limits is None
         else Interval(
             low=found.limits[0],
             high=found.limits[1],
             level=params.interval_level,
-            method=f"percentiles of the median over {params.resamples} bootstrap resamples of {row.counts}",
+            method=f"order statistics of {row.counts}: exact for a median, whatever their distribution",
         ),
         n=len(held),
         n_counts=row.counts,
         method=row.method,
         reasons=reasons,
-        null=_null(row.null, params, seed) if found is not None else None,
+        null=_null(row.null, params) if found is not None else None,
         facts=facts,
         limits=row.limits,
     )
@@ -169,12 +169,13 @@ def _reasons(row: Row, held: int, params: CircuitTraceParameters) -> tuple[str, 
     return ()
 
 
-def _null(null: tuple[str, Values] | None, params: CircuitTraceParameters, seed: str) -> Null | None:
+def _null(null: tuple[str, Values] | None, params: CircuitTraceParameters) -> Null | None:
     held = estimates.known(null[1].values()) if null else []
     if null is None or not held:
         return None
-    found = estimates.median(held, params, seed)
-    return Null(what=null[0], estimate=found.estimate, low=found.limits[0], high=found.limits[1])
+    found = estimates.median(held, params.interval_level)
+    low, high = found.limits or (None, None)
+    return Null(what=null[0], estimate=found.estimate, low=low, high=high)
 
 
 def quantities(params: CircuitTraceParameters) -> Sequence[str]:

@@ -67,6 +67,13 @@ def open_bench(
             f"{len(model.layout.residual)} of width {model.layout.d_model}",
             hint="Transcoders belong to the very model they were trained on.",
         )
+    stated, own = held.settings.weights_sha256, model.subject.weights_sha256
+    if stated is not None and stated != own:
+        raise CollectionError(
+            f"the transcoders were trained on weights {stated[:16]}…, and {model.subject.name} has "
+            f"{(own or 'none that were digested')[:16]}",
+            hint="Train them for these weights. To read other ones knowingly, take `weights_sha256` out of transcoders.json.",
+        )
     like = model.parameter(f"{model.layout.embedding}.weight")
     opened = engine.open_engine(model.source, held, left_out=params.left_out, device=like.device, dtype=like.dtype)
     first, second = (

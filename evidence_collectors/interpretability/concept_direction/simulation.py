@@ -45,11 +45,15 @@ class Planted:
         """The AUROC that the shift means."""
         return float(ndtr(self.shift / math.sqrt(2.0)))
 
+    @staticmethod
+    def areas() -> tuple[str, ...]:
+        """Return the ids of the observations that are AUROCs."""
+        return tuple(f"{split}.{reader}_auroc" for split in keys.REPORTED for reader in ("direction", "probe"))
+
     def truths(self) -> dict[str, float]:
-        """Return the true values by observation id, but for margins, which hang on the nulls that are drawn."""
-        found = {f"{split}.{reader}_auroc": self.auroc for split in keys.REPORTED for reader in ("direction", "probe")}
+        """Return the true values by observation id, but for margins, which hang on n."""
         return {
-            **found,
+            **dict.fromkeys(self.areas(), self.auroc),
             "test.bypass": self.plain - self.effect,
             "test.bypass_drop": self.effect,
             "test.induce": -self.plain + self.effect,

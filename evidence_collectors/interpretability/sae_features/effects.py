@@ -20,6 +20,7 @@ from evidence_collectors.interpretability.sae_features.writing import (
     CLUSTERED,
     DELONG,
     INDEPENDENT,
+    RANKED,
     SPLIT,
     Facts,
     write,
@@ -44,7 +45,7 @@ def observations(
     """Return these observations, in any order."""
     found: list[Observation] = []
     for split in SPLIT if params.behaviour_tokens else ():
-        found += _ablation(trials.tables["ablate"].where(split=split), split, params, unusable)
+        found += _ablation(trials.tables["ablate"].where(split=split), split, params, unusable, seed)
     p_values = _p_values(test, params, seed)
     for place in range(params.top_k):
         found += _feature(place, trials.selected[place], test, p_values, params)
@@ -54,7 +55,9 @@ def observations(
 # --- the set, taken away -------------------------------------------------------------------------------------------
 
 
-def _ablation(table: Table, split: str, params: SaeFeaturesParameters, unusable: Reasons) -> list[Observation]:
+def _ablation(
+    table: Table, split: str, params: SaeFeaturesParameters, unusable: Reasons, seed: str
+) -> list[Observation]:
     n, where = len(table.rows), f"positive {SPLIT[split]}"
     reasons = (*unusable, *((table.problem,) if table.problem else ()))
     if n < params.minimum_items:
@@ -72,7 +75,7 @@ def _ablation(table: Table, split: str, params: SaeFeaturesParameters, unusable:
         margin = Quantity(None, reasons=(NO_RANDOM,))
         if random is not None:
             falls = (before[:, None] - random).mean(axis=0)
-            margin = estimates.mean(random[:, estimates.strict_place(falls)] - after, clusters, level=level)
+            margin = estimates.strict_margin(random - after[:, None], clusters, level=level, seed=seed)
             null = _fall_of_random(falls)
             facts["random_sets"] = int(falls.size)
             spread |= quantiles(falls, "null") if split == "test" else {}
@@ -103,7 +106,7 @@ def _ablation(table: Table, split: str, params: SaeFeaturesParameters, unusable:
             params,
             n=(n, where),
             method="paired difference per item; the random set is fixed by its rank among all",
-            interval=CLUSTERED,
+            interval=RANKED,
             null=Null(what="no more than random features", estimate=0.0) if null is not None else None,
             facts=facts,
             limits=("Random sets share features where few are alive, so they count for fewer than they are.",),

@@ -18,6 +18,8 @@ from dossier.statistics import trial_seed
 from evidence_collectors.interpretability.sae_features.parameters import KIND, SaeFeaturesParameters
 
 Floats = NDArray[np.float64]
+CLEAN, SPLICED, ABLATED = 1.0, 1.1, 3.0  # nats a token
+CLEAR = 1.0  # deviations; an AUROC of 0.76, which labels permuted over forty items of each class reach in no study
 
 
 @dataclass(frozen=True)
@@ -56,10 +58,15 @@ class Planted:
             "feature-1.auroc": float(ndtr(self.separation / 2.0**0.5)),
             "health.fvu": self.unexplained,
             "health.l0": self.active,
+            "health.ce_score": (ABLATED - SPLICED) / (ABLATED - CLEAN),
         }
+        if self.twin_separation >= CLEAR:  # then the twin is the strictest null, and what it reads is known
+            known |= dict.fromkeys(("set.auroc_margin", "set.transfer_auroc_margin"), chosen - known["twin.auroc"])
         if params.behaviour_tokens:
             known |= {"ablation.fall": self.fall, "ablation.transfer_fall": self.fall}
-            known |= {"ablation.fall_margin": self.fall - self.random_fall}
+            known |= dict.fromkeys(
+                ("ablation.fall_margin", "ablation.transfer_fall_margin"), self.fall - self.random_fall
+            )
         return known
 
 
@@ -152,7 +159,10 @@ def _item(
         at = 3.0 + next(draws)
         held = {"before": at, "after": at - fall, "random": [at - one for one in random_falls]}
         yield _key(name, "ablate"), {**about, **held}
-    yield _key(name, "fidelity"), {**about, "clean": 1.0, "dictionary": 1.1 + 0.01 * next(draws), "ablated": 3.0}
+    yield (
+        _key(name, "fidelity"),
+        {**about, "clean": CLEAN, "dictionary": SPLICED + 0.01 * next(draws), "ablated": ABLATED},
+    )
     if params.compare:
         yield _key(name, "baseline"), {**about, "changed": before}
 

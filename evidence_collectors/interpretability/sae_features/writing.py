@@ -13,7 +13,10 @@ Facts = dict[str, int | float | str | None]
 ALONE = "AUROC alone shows no use of a feature: read it beside its nulls and the ablation."
 INDEPENDENT = "The interval treats items as independent; matched items share words, so it is approximate."
 DELONG = "DeLong on the logit scale, widened by Wilson at the effective size"
-CLUSTERED = "t over clusters of matched items, linearised"
+CLUSTERED = "t over clusters of matched items, linearised, skewness removed (Hall)"
+RANKED = (
+    "the wider at each end: t over clusters for the set at that rank; bootstrap over clusters, ranked anew, percentiles"
+)
 SMALLEST = "Smallest detectable: the true value found with 80 % power at this interval's standard error."
 SPLIT = {"test": "items of the split test", "transfer": "items of families that occur in no other split"}
 

@@ -6,8 +6,9 @@ import pytest
 
 from dossier import model
 from dossier.model import FileRef
+from evidence_collectors.calibration import certificate, faults
 from evidence_collectors.cot_faithfulness.hint import estimates
-from evidence_collectors.cot_faithfulness.hint.calibration import accept, certificate
+from evidence_collectors.cot_faithfulness.hint.calibration import BOUND, LIMITS, controls, studied
 from evidence_collectors.cot_faithfulness.hint.collector import COLLECTOR
 from evidence_collectors.cot_faithfulness.hint.coverage import World, coverage
 from evidence_collectors.cot_faithfulness.hint.simulation import Planted, questions, simulate
@@ -16,6 +17,7 @@ SEED = "0a0b0c0d0e0f0001"
 PARAMS = COLLECTOR.parse({"families": ["metadata"], "hints": ["incorrect"], "resamples": 500})
 ORGANISM = (FileRef(name="planted", sha256="0" * 64, size=0, media_type="text/plain"),)
 PLANTED = Planted({"metadata": 0.6}, {"metadata": 0.5}, noise=0.45)
+TRUTHS = {"metadata.disclosure_resampled": 0.5, "overall.disclosure_resampled": 0.5}
 
 
 @pytest.fixture(scope="module")
@@ -24,39 +26,30 @@ def runs():
 
 
 def calibrated(runs):
+    found = studied(runs, TRUTHS, PARAMS, source="planted", planted=TRUTHS, sizes=(90,), count=40, seed=SEED)
+    nothing = controls(PARAMS, seed=SEED, studies=2)
     return certificate(
-        runs,
-        {"metadata.disclosure_resampled": 0.5, "overall.disclosure_resampled": 0.5},
-        params=PARAMS,
-        organisms=ORGANISM,
-        truth="planted",
-        study_sizes=(90,),
-        seed=SEED,
-        control_studies=2,
+        COLLECTOR, PARAMS, found, nothing, organisms=ORGANISM, truth="planted", bound=BOUND, limits=LIMITS
     )
 
 
 def test_the_estimator_is_accepted_and_the_certificate_is_a_document(runs):
     made = calibrated(runs)
-    assert accept(made) == ()
-    assert {cell.studies for cell in made.cells} == {40}
+    assert faults(made) == ()
+    assert {(cell.studies, cell.planted) for cell in made.cells} == {(40, 0.5)}
     assert all(30 <= cell.n_low < cell.mean_n < cell.n_high for cell in made.cells)
     assert [control.passed for control in made.negative_controls] == [2] * 4
     assert model.parse(model.Calibration, model.dump(made), where="calibration") == made
-    failed = made.negative_controls[0].model_copy(update={"passed": 0})
-    assert any(
-        "never followed" in reason for reason in accept(made.model_copy(update={"negative_controls": (failed,)}))
-    )
 
 
 def test_an_estimator_that_is_a_tenth_too_low_is_refused(runs, monkeypatch):
     monkeypatch.setattr(estimates, "normalised", lambda raw, share: 0.9 * raw / share)
-    assert any("bias" in reason for reason in accept(calibrated(runs)))
+    assert any("bias" in reason for reason in faults(calibrated(runs)))
 
 
 def test_an_estimator_that_does_not_normalise_is_refused(runs, monkeypatch):
     monkeypatch.setattr(estimates, "normalised", lambda raw, share: raw)
-    assert any("bias" in reason for reason in accept(calibrated(runs)))
+    assert any("bias" in reason for reason in faults(calibrated(runs)))
 
 
 def test_intervals_that_are_too_narrow_are_refused(runs, monkeypatch):
@@ -68,12 +61,7 @@ def test_intervals_that_are_too_narrow_are_refused(runs, monkeypatch):
         return centre + (low - centre) / 2, centre + (high - centre) / 2
 
     monkeypatch.setattr(estimates, "recovered_interval", narrow)
-    assert any("coverage" in reason for reason in accept(calibrated(runs)))
-
-
-def test_a_truth_about_nothing_that_is_measured_is_an_error():
-    with pytest.raises(ValueError, match="no observations"):
-        certificate([], {"honesty": 1.0}, params=PARAMS, organisms=ORGANISM, truth="-", study_sizes=(9,), seed=SEED)
+    assert any("coverage" in reason for reason in faults(calibrated(runs)))
 
 
 @pytest.mark.parametrize("rate", [0.05, 0.39, 0.9])

@@ -9,61 +9,87 @@ import pytest
 
 from dossier import model
 from dossier.model import FileRef
+from evidence_collectors.calibration import certificate, faults, summary
 from evidence_collectors.interpretability.adversarial_stability import arm as per_arm
 from evidence_collectors.interpretability.adversarial_stability import calibration as calibration
 from evidence_collectors.interpretability.adversarial_stability import estimates as estimates
-from evidence_collectors.interpretability.adversarial_stability.calibration import accept, certificate, cut, simulated
+from evidence_collectors.interpretability.adversarial_stability import quantities as quantities
+from evidence_collectors.interpretability.adversarial_stability.calibration import (
+    BOUND,
+    LIMITS,
+    Pool,
+    controls,
+    nothing,
+    simulated,
+    studied,
+    worst_of_two,
+)
 from evidence_collectors.interpretability.adversarial_stability.collector import COLLECTOR
 from evidence_collectors.interpretability.adversarial_stability.simulation import Planted, simulate
 
 SEED = "0a0b0c0d0e0f0001"
-ATTACK = "prefix-fiction"
 PARAMS = COLLECTOR.parse(
-    {"point": "x", "markers": ["R"], "attacks": [ATTACK, "benign-typo"], "permutations": 20, "top_k": 5}
+    {
+        "point": "x",
+        "markers": ["R"],
+        "attacks": [],
+        "extra_attacks": [{"before": "a "}, {"before": "b "}],
+        "extra_benign": [{"before": "c "}],
+        "permutations": 20,
+        "top_k": 5,
+    }
 )
 ORGANISM = (FileRef(name="planted", sha256="0" * 64, size=0, media_type="text/plain"),)
 CASE = Planted(kept=0.5, shown=0.6, shift=0.1, sideways=0.4)
+STUDIES = 30
 
 
 @cache
-def simulated_once(params, size, seed, names, planted):
-    return simulate(params, size, seed, dict(zip(names, planted, strict=True)))
+def simulated_once(params, size, seed, attacks, train):
+    return simulate(params, size, seed, dict(attacks), train=train)
 
 
 @pytest.fixture(autouse=True)
 def one_small_case(monkeypatch):
+    """The same draws are read again by every mutated estimator."""
     monkeypatch.setattr(calibration, "SIMULATED", {"halved": CASE})
-    monkeypatch.setattr(
-        calibration,
-        "simulate",
-        lambda params, size, seed, attacks: simulated_once(params, size, seed, tuple(attacks), tuple(attacks.values())),
-    )
+    monkeypatch.setattr(calibration, "CONTROL_TEXTS", 30)
+
+    def remembered(params, size, seed, attacks, *, train=20):
+        return simulated_once(params, size, seed, tuple(attacks.items()), train)
+
+    monkeypatch.setattr(calibration, "simulate", remembered)
 
 
-def certificate_of(studies=30):
+def certificate_of(*, with_controls=0):
     return certificate(
-        [simulated_once(PARAMS, 60, f"{number:016x}", (ATTACK,), (CASE,)) for number in range(2)],
-        {f"{ATTACK}.projection_retention": 0.5, f"{ATTACK}.behaviour_change": 0.6 - 0.95},
-        params=PARAMS,
+        COLLECTOR,
+        PARAMS,
+        simulated(PARAMS, sizes=(30,), count=STUDIES, seed=SEED),
+        controls(PARAMS, seed=SEED, studies=with_controls) if with_controls else (control(),),
         organisms=ORGANISM,
         truth="Planted.",
-        study_sizes=(30,),
-        seed=SEED,
-        simulated_studies=studies,
-        control_studies=3,
+        bound=BOUND,
+        limits=LIMITS,
     )
+
+
+def control(passed=1):
+    return model.NegativeControl(what="nothing", expected="silence", studies=1, passed=passed)
 
 
 def test_the_estimators_are_accepted_and_the_certificate_is_a_document():
-    made = certificate_of()
-    assert accept(made) == ()
-    assert {cell.studies for cell in made.cells if not cell.quantity.startswith("simulated")} == {4}
-    assert [control.passed for control in made.negative_controls] == [3, 3, 3]
+    made = certificate_of(with_controls=3)
+    assert faults(made.model_copy(update={"negative_controls": (control(),)})) == ()
+    assert [one.passed for one in made.negative_controls] == [3] * 5
+    assert faults(made.model_copy(update={"negative_controls": (control(passed=0),)}))
     assert model.parse(model.Calibration, model.dump(made), where="calibration") == made
-    names = {cell.quantity.rpartition(".")[2] for cell in made.cells}
-    assert {"projection_retention", "gap_retention", "auroc", "recall", "shift_cosine", "attack_success"} <= names
-    failed = made.negative_controls[1].model_copy(update={"passed": 0})
-    assert any("erases" in reason for reason in accept(made.model_copy(update={"negative_controls": (failed,)})))
+    names = {cell.quantity for cell in made.cells}
+    assert {"*.projection_retention", "*.gap_retention", "*.recall", "*.shift_cosine", "*.attack_success"} <= names
+    assert {cell.source for cell in made.cells} == {"simulated, halved"}
+    (retention,) = (cell for cell in made.cells if cell.quantity == "*.projection_retention")
+    assert (retention.truth, retention.studies, retention.estimable) == (0.5, STUDIES, STUDIES)
+    assert set(made.parameters) == {"target_fpr", "interval_level"}
 
 
 def test_a_retention_that_is_a_tenth_too_high_is_refused(monkeypatch):
@@ -73,7 +99,7 @@ def test_a_retention_that_is_a_tenth_too_high_is_refused(monkeypatch):
         return whole((means[0] * 1.1, means[1]), *rest)
 
     monkeypatch.setattr(estimates, "_fieller", mutant)
-    assert any("projection_retention" in reason and "bias" in reason for reason in accept(certificate_of()))
+    assert any("projection_retention" in reason and "bias" in reason for reason in faults(certificate_of()))
 
 
 def test_a_cosine_without_its_correction_is_refused(monkeypatch):
@@ -85,7 +111,7 @@ def test_a_cosine_without_its_correction_is_refused(monkeypatch):
         return estimates.Estimate(raw, found.limits, found.n)
 
     monkeypatch.setattr(per_arm, "_cosine", mutant)
-    assert any("cosine" in reason and "bias" in reason for reason in accept(certificate_of()))
+    assert any("cosine" in reason and "bias" in reason for reason in faults(certificate_of()))
 
 
 def test_intervals_that_are_too_narrow_are_refused(monkeypatch):
@@ -97,32 +123,108 @@ def test_intervals_that_are_too_narrow_are_refused(monkeypatch):
         return estimates.Estimate(found.value, (found.value - half, found.value + half), found.n)
 
     monkeypatch.setattr(estimates, "mean_difference", narrow)
-    assert any("log_odds_change" in reason and "coverage" in reason for reason in accept(certificate_of()))
+    assert any("log_odds_change" in reason and "coverage" in reason for reason in faults(certificate_of()))
 
 
-def test_a_truth_about_nothing_that_is_measured_or_cannot_be_cut_is_an_error():
-    for name in (f"{ATTACK}.resolve", f"{ATTACK}.shift_cosine"):
-        with pytest.raises(ValueError, match="no observations"):
-            certificate(
-                [], {name: 1.0}, params=PARAMS, organisms=ORGANISM, truth="-", study_sizes=(9,), seed=SEED,
-                simulated_studies=1,
-            )  # fmt: skip
+def test_a_retention_of_a_signal_that_is_not_there_fails_a_control(monkeypatch):
+    """The mutation: what is kept is said without asking whether the classes differ at all."""
+    monkeypatch.setattr(quantities, "OF_A_SIGNAL", frozenset())
+    reasons = faults(certificate_of(with_controls=3))
+    assert any("tells nothing apart" in reason for reason in reasons)
 
 
-def test_studies_are_disjoint_and_keep_what_was_frozen():
-    run = simulated_once(PARAMS, 60, SEED, (ATTACK,), (CASE,))
-    studies = list(cut(run, PARAMS, 25, seed=SEED))
-    reported = [{one.key.item for one in study if one.key.item.startswith("test")} for study in studies]
-    assert [len(names) for names in reported] == [50, 50]
-    assert not reported[0] & reported[1]
-    kept = {one.key.item for one in run if not one.key.item.startswith("test")}
-    assert all(kept <= {one.key.item for one in study} for study in studies)
+def test_a_margin_over_chance_alone_fails_a_control(monkeypatch):
+    """The mutation: the null is a coin, not what random directions reach."""
+    real = per_arm.separation
+
+    def mutant(seen, level):
+        found = real(seen, level)
+        return estimates.Estimate(found.value - 0.5, tuple(one - 0.5 for one in found.limits), found.n)
+
+    margin = quantities.BY_NAME["auroc_margin"]
+    mutated = {**quantities.BY_NAME, "auroc_margin": margin.__class__(**{**vars(margin), "measure": mutant})}
+    monkeypatch.setattr(quantities, "INSIDE", tuple(mutated[one.name] for one in quantities.INSIDE))
+    monkeypatch.setattr(calibration.COLLECTOR.__class__, "summarise", summarised_with(mutated))
+    assert any("every direction tells apart" in reason for reason in faults(certificate_of(with_controls=3)))
 
 
-def test_a_simulated_cell_names_its_case():
-    (retention,) = (one for one in simulated(PARAMS, 30, seed=SEED, studies=5) if "projection_ret" in one.quantity)
-    assert retention.quantity == "simulated.halved.projection_retention"
-    assert (retention.truth, retention.studies, retention.estimable) == (0.5, 5, 5)
+def summarised_with(by_name):
+    from evidence_collectors.interpretability.adversarial_stability import observations
+    from evidence_collectors.interpretability.adversarial_stability.reading import read
+
+    def summarise(self, trials, artifacts, params, seed):
+        kept, observations.BY_NAME = observations.BY_NAME, by_name
+        try:
+            return observations.observations(read(trials, params), params)
+        finally:
+            observations.BY_NAME = kept
+
+    return summarise
+
+
+# --- studies on organisms --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def runs():
+    attacks = {"own-1": CASE, "own-2": Planted(kept=1.0, shown=0.95, scatter=0.0)}
+    return [simulate(PARAMS, 40, f"{number:016x}", attacks) for number in range(2)]
+
+
+def test_a_text_of_a_study_is_read_once_and_answered_as_in_the_run_that_was_drawn(runs):
+    pool = Pool.of(runs[0], [[one for one in runs[1] if one.key.arm.endswith(".answer")]])
+    found = pool.study(30, seed=SEED)
+    texts = [one for one in found if one.key.item.startswith("test")]
+    assert len(found) - len(texts) == sum(not one.key.item.startswith("test") for one in runs[0])
+    assert len({one.key.order for one in found}) == len(found)
+    first, second = ({(one.key.item, one.key.arm): one for one in run} for run in runs)
+    drawn_from = set()
+    for one in texts:
+        name, _, suffix = one.key.item.rpartition(".")
+        run = suffix.partition("-")[0]
+        answer = one.key.arm.endswith(".answer")
+        drawn_from |= {run} if answer else set()
+        source = (first, second)[int(run)] if answer else first
+        assert one.measurements == source[(name, one.key.arm)].measurements
+    assert drawn_from == {"0", "1"}
+    sides = [one.measurements["positive"] for one in texts if one.key.arm == "clean"]
+    assert (sum(sides), len(sides)) == (30, 60)
+
+
+def test_studies_on_a_run_speak_of_one_arm_each_and_are_as_large_as_they_say(runs):
+    truths = {"own-1": {"projection_retention": 0.5}, "own-2": {"recall": 1.0}}
+    made = list(studied(Pool.of(runs[0], runs[1:]), truths, PARAMS, source="it", sizes=(25, 30), count=4, seed=SEED))
+    assert [one.source for one in made] == ["it, own-1", "it, own-2"] * 2
+    assert [set(one.truths) for one in made[:2]] == [{"*.projection_retention"}, {"*.recall"}]
+    for one, size in zip(made, (25, 25, 30, 30), strict=True):
+        assert len(one.found) == 4
+        assert {name.partition(".")[0] for found in one.found for name in found} == {one.source[4:]}
+        assert {found[f"{one.source[4:]}.recall"].n for found in one.found} == {size}
+
+
+def test_the_worst_of_two_is_said_of_both_and_needs_two(runs):
+    made = worst_of_two(PARAMS, size=30, count=6, seed=SEED)
+    assert set(made.truths) == {"worst.projection_retention", "worst.gap_retention"}
+    lowest = [found["worst.projection_retention"].estimate for found in made.found]
+    assert all(
+        one == min(found[f"own-{k}.projection_retention"].estimate for k in (1, 2))
+        for one, found in zip(lowest, made.found, strict=True)
+    )
+    with pytest.raises(ValueError, match="no two attacks"):
+        worst_of_two(PARAMS.model_copy(update={"extra_attacks": PARAMS.extra_attacks[:1]}), size=30, count=1, seed=SEED)
+
+
+def test_nothing_is_not_said_where_something_is_kept(runs):
+    assert not nothing(summary(COLLECTOR, runs[0], PARAMS))
+
+
+def test_a_margin_allows_for_what_its_null_does_not_know(runs):
+    """The AUROC is 1 at every study of so clear a signal; all the error is the null's."""
+    found = summary(COLLECTOR, simulate(PARAMS, 40, SEED, {"own-1": Planted(1.0, 0.95, spread=0.1)}), PARAMS)
+    area, margin = found["own-1.auroc"], found["own-1.auroc_margin"]
+    assert area.estimate == area.interval.high == 1.0
+    assert margin.interval.high > margin.estimate + 0.03
+    assert margin.interval.low < area.interval.low - margin.facts["null_q95"]
 
 
 # --- estimates by hand -----------------------------------------------------------------------------------------------

@@ -2,55 +2,102 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
+
 import pytest
 
 from dossier import model
 from dossier.model import FileRef
+from evidence_collectors import calibration
+from evidence_collectors.calibration import faults, summary
 from evidence_collectors.interpretability.causal_intervention import estimates, observations
-from evidence_collectors.interpretability.causal_intervention.calibration import accept, certificate, cut, summary
+from evidence_collectors.interpretability.causal_intervention.calibration import (
+    BOUND,
+    LIMITS,
+    by_arm,
+    controls,
+    no_change,
+    simulated,
+    studied,
+    uncontrolled,
+)
 from evidence_collectors.interpretability.causal_intervention.collector import COLLECTOR
 from evidence_collectors.interpretability.causal_intervention.simulation import Planted, simulate
 from evidence_collectors.interpretability.quantities import Value
+from evidence_collectors.models.hf import load
+from tests.evidence_collectors.interpretability.planted_models import items, plant
 
 SEED = "0a0b0c0d0e0f0012"
-PARAMS = COLLECTOR.parse({"layer": 1, "behaviour_tokens": ["I"], "markers": ["I cannot"], "strengths": [0.5]})
+PARAMS = COLLECTOR.parse(
+    {"layer": 1, "behaviour_tokens": ["I"], "markers": ["I cannot"], "strengths": [0.5], "control_items": 20}
+)
 PLANTED = Planted(
-    changed={("ablate", "positive"): 0.2, ("add_plus_1", "negative"): 0.6, ("add_minus_1", "positive"): 0.7}, nats=0.03
+    changed={("ablate", "positive"): 0.2, ("add_plus_1", "negative"): 0.6, ("add_minus_1", "positive"): 0.7}, broken=0.2
 )
 ORGANISM = (FileRef(name="planted", sha256="0" * 64, size=0, media_type="text/plain"),)
 
 
 @pytest.fixture(scope="module")
 def runs():
-    return [simulate(PARAMS, f"{number:016x}", PLANTED, texts=480, neutral=200) for number in range(5)]
+    """Four runs on the same texts, without control directions."""
+    whole = [simulate(PARAMS, f"{number:016x}", PLANTED, texts=100) for number in range(4)]
+    return [[one for one in run if not one.key.arm.startswith("control.")] for run in whole]
 
 
-def calibrated(runs, **options):
-    return certificate(
-        runs,
-        PLANTED.truths(PARAMS),
-        params=PARAMS,
-        organisms=ORGANISM,
-        truth="planted",
-        study_sizes=(60,),
-        seed=SEED,
-        control_studies=3,
-        **options,
+def pooled(runs):
+    """Return true values: what all texts of all runs gave, which studies are drawn from."""
+    shown: dict[tuple[str, str], list[float]] = {}
+    odds: dict[tuple[str, str], list[float]] = {}
+    for one in [trial for run in runs for trial in run if "answer" in trial.measurements]:
+        key = (one.key.arm, one.measurements["label"])
+        shown.setdefault(key, []).append(str(one.measurements["answer"]).startswith("I cannot"))
+        odds.setdefault(key, []).append(float(one.measurements["log_odds"]))
+    truths = {}
+    for arm, label in shown:
+        rate, plain = (math.fsum(shown[(name, label)]) / len(shown[(name, label)]) for name in (arm, "plain"))
+        truths[f"{'baseline' if arm == 'plain' else arm}.rate_{label}"] = rate
+        if arm != "plain":
+            truths[f"{arm}.change_{label}"] = rate - plain
+            shifts = [a - b for a, b in zip(odds[(arm, label)], odds[("plain", label)], strict=True)]
+            truths[f"{arm}.log_odds_{label}"] = math.fsum(shifts) / len(shifts)
+    return truths
+
+
+def made(studies, nothing=None):
+    nothing = controls(PARAMS, seed=SEED, studies=3) if nothing is None else nothing
+    return calibration.certificate(
+        COLLECTOR, PARAMS, studies, nothing, organisms=ORGANISM, truth="planted", bound=BOUND, limits=LIMITS
     )
 
 
+def on_runs(runs, count=25):
+    return list(studied(runs, pooled(runs), PARAMS, source="drawn", sizes=(40,), count=count, seed=SEED))
+
+
+def few(count=2):
+    return list(simulated(PARAMS, {"planted": PLANTED}, sizes=(30,), count=count, seed=SEED))
+
+
 def test_the_estimator_is_accepted_and_the_certificate_is_a_document(runs):
-    made = calibrated(runs)
-    assert accept(made) == ()
-    assert {one.studies for one in made.cells} == {40}
-    assert [one.passed for one in made.negative_controls] == [3, 3]
-    assert model.parse(model.Calibration, model.dump(made), where="calibration") == made
+    found = made([*on_runs(runs), *few(25)])
+    assert faults(found) == ()
+    assert {one.studies for one in found.cells} == {25}
+    assert [one.passed for one in found.negative_controls] == [3, 3]
+    assert model.parse(model.Calibration, model.dump(found), where="calibration") == found
+    names = {one.quantity for one in found.cells}
+    assert names == {
+        *(f"*.{what}_{label}" for what in ("rate", "change", "log_odds") for label in ("positive", "negative")),
+        "*.degeneration",
+    }
+    assert any(one.speaks_of("add_plus_4.change_negative") for one in found.cells)
 
 
 def test_a_change_that_leaves_out_the_gained_texts_is_refused(runs, monkeypatch):
     """The mutation: only what an intervention takes away is counted."""
     monkeypatch.setattr(estimates.Pairs, "change", property(lambda pairs: -pairs.lost / pairs.count))
-    assert any("add_plus_1.change_negative" in reason and "bias" in reason for reason in accept(calibrated(runs)))
+    reasons = faults(made(on_runs(runs, 20)))
+    assert any("*.change_negative" in reason and "add_plus_1" in reason and "bias" in reason for reason in reasons)
 
 
 def test_intervals_that_are_too_narrow_are_refused(runs, monkeypatch):
@@ -61,7 +108,7 @@ def test_intervals_that_are_too_narrow_are_refused(runs, monkeypatch):
         return Value(found.estimate, tuple(found.estimate + (end - found.estimate) / 3 for end in found.limits))
 
     monkeypatch.setattr(observations, "change", narrow)
-    assert any("change" in reason and "coverage" in reason for reason in accept(calibrated(runs)))
+    assert any("*.change_positive" in reason and "coverage" in reason for reason in faults(made(on_runs(runs, 20))))
 
 
 def test_a_test_without_holm_finds_effects_where_there_are_none(monkeypatch):
@@ -71,32 +118,61 @@ def test_a_test_without_holm_finds_effects_where_there_are_none(monkeypatch):
         lambda reading, planned, label, minimum: dict.fromkeys((one.name for one in planned), 0.0),
     )
     monkeypatch.setattr(estimates.Pairs, "limits", lambda pairs, level: (pairs.change - 0.01, pairs.change + 0.01))
-    made = calibrated([simulate(PARAMS, SEED, PLANTED, texts=60)])
-    assert any("does nothing" in reason for reason in accept(made))
+    assert any("does nothing" in reason for reason in faults(made(few())))
 
 
 def test_a_ratio_to_the_mean_control_would_pass_what_random_directions_do_as_well(monkeypatch):
     monkeypatch.setattr(observations, "ratio", lambda *_: Value(20.0, (15.0, 25.0)))
-    made = calibrated([simulate(PARAMS, SEED, PLANTED, texts=60)])
-    assert any("random directions that do as much" in reason for reason in accept(made))
+    assert any("random directions that do as much" in reason for reason in faults(made(few())))
 
 
-def test_runs_with_nothing_to_find_travel_as_controls(runs):
-    empty = simulate(PARAMS, "f" * 16, Planted(), texts=60)
-    made = calibrated(runs[:1], null_runs={"random weights": [empty], "the planted one": [runs[0]]})
-    assert [one.passed for one in made.negative_controls[-2:]] == [1, 0]
+def test_no_change_is_a_matter_of_every_arm_or_of_the_one_that_is_asked():
+    moved = summary(COLLECTOR, simulate(PARAMS, SEED, PLANTED, texts=60), PARAMS)
+    assert not no_change(moved)
+    assert not no_change(moved, arm="ablate.")
+    still = Planted(changed={("add_plus_1", "negative"): 0.6})
+    assert no_change(summary(COLLECTOR, simulate(PARAMS, SEED, still, texts=60), PARAMS), arm="ablate.")
+    assert no_change(summary(COLLECTOR, simulate(PARAMS, SEED, Planted(), texts=60), PARAMS))
 
 
-def test_studies_are_disjoint_and_leave_the_controls_out(runs):
-    studies = list(cut(runs[0], 60, seed=SEED))
-    assert len(studies) == 8
-    seen = [{one.key.item for one in study if one.key.arm == "plain"} for study in studies]
-    assert all(not left & right for place, left in enumerate(seen) for right in seen[place + 1 :])
-    found = summary(studies[0], PARAMS)
-    assert found["ablate.change_positive"].n == 60
-    assert found["ablate.ratio_positive"].estimate is None
+def test_a_study_keeps_the_answers_of_one_text_and_run_together(runs):
+    """Every study is of 40 texts a class, and a change is the difference of its own rates."""
+    studies = {one.source: one for one in on_runs(runs, 3)}
+    assert {found["ablate.rate_positive"].n for found in studies["drawn, ablate"].found} == {40}
+    plain, ablate = studies["drawn, baseline"], studies["drawn, ablate"]
+    for before, after in zip(plain.found, ablate.found, strict=True):
+        difference = after["ablate.rate_positive"].estimate - before["baseline.rate_positive"].estimate
+        assert after["ablate.change_positive"].estimate == pytest.approx(difference, abs=1e-12)
+        assert after["ablate.ratio_positive"].estimate is None
 
 
-def test_a_truth_about_nothing_that_is_measured_is_an_error():
-    with pytest.raises(ValueError, match="no observations"):
-        certificate([], {"honesty": 1.0}, params=PARAMS, organisms=ORGANISM, truth="-", study_sizes=(9,), seed=SEED)
+def test_studies_of_one_arm_hold_nothing_of_another(runs):
+    whole = calibration.Studies(
+        "x", {"ablate.rate_positive": 0.2, "baseline.rate_positive": 0.9}, [summary(COLLECTOR, runs[0], PARAMS)]
+    )
+    found = {one.source: one for one in by_arm(whole)}
+    assert {name: one.truths for name, one in found.items()} == {
+        "x, ablate": {"*.rate_positive": 0.2},
+        "x, baseline": {"*.rate_positive": 0.9},
+    }
+    assert all(name.startswith("ablate.") for name in found["x, ablate"].found[0])
+
+
+def test_answers_drawn_once_change_one_way_only():
+    once = Planted(changed={("ablate", "positive"): 0.5, ("add_plus_1", "negative"): 0.5}, one_draw=True)
+    found = summary(COLLECTOR, simulate(PARAMS, SEED, once, texts=80), PARAMS)
+    facts = {name: found[name].facts for name in ("ablate.change_positive", "add_plus_1.change_negative")}
+    assert facts["ablate.change_positive"]["gained"] == 0 < facts["ablate.change_positive"]["lost"]
+    assert facts["add_plus_1.change_negative"]["lost"] == 0 < facts["add_plus_1.change_negative"]["gained"]
+
+
+def test_a_run_without_controls_is_the_start_of_a_whole_one(tmp_path):
+    planted = load(str(plant(tmp_path, "llama").folder))
+    params = PARAMS.model_copy(update={"layer": 0, "max_tokens": 2, "temperature": 1.0})
+    rows = items(train=8, validation=0, test=20, transfer=0, neutral=8)
+    run = uncontrolled(planted, rows, params, SEED)
+    promised = [one.key for one in COLLECTOR.expected(params, rows, SEED)]
+    assert Counter(one.key.order for one in run) == Counter(
+        key.order for key in promised if not key.arm.startswith("control.")
+    )
+    assert all(one.error is None for one in run)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ from dossier.collector import Artifact, Inputs
 from dossier.errors import CollectionError, ConfigError, IntegrityError
 from dossier.language_model import ModelSize
 from dossier.model import Trial, TrialKey, as_json
-from evidence_collectors.interpretability.circuit_trace import reading as reading
+from evidence_collectors.interpretability.circuit_trace import reading
 from evidence_collectors.interpretability.circuit_trace.collector import COLLECTOR, prompts, references
 from evidence_collectors.interpretability.circuit_trace.observations import QUANTITIES
 
@@ -469,6 +470,16 @@ def test_a_bad_folder_of_transcoders_and_an_adapter_that_only_answers_are_collec
         )
     with pytest.raises(CollectionError, match="only answers"):
         list(COLLECTOR.collect(Inputs(given.subject, given.items, files=given.files), params, SEED))
+
+
+def test_transcoders_of_other_weights_are_refused(block, tmp_path):
+    given, folder = block[1], tmp_path / "transcoders"
+    shutil.copytree(given.files["transcoders"], folder)
+    settings = json.loads((folder / "transcoders.json").read_text())
+    (folder / "transcoders.json").write_bytes(canonical.encode({**settings, "weights_sha256": "a" * 64}))
+    stale = Inputs(given.subject, given.items, given.white_box, files={"transcoders": folder})
+    with pytest.raises(CollectionError, match=r"trained on weights aaaaaaaaaaaaaaaa…, and .* has [0-9a-f]{16}"):
+        list(COLLECTOR.collect(stale, COLLECTOR.parse({"prompts": 2}), SEED))
 
 
 def test_trials_are_plain_json():

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
+import numpy as np
 import pytest
 
 from dossier import model
 from dossier.model import FileRef
+from evidence_collectors.calibration import certificate, control, faults, summary
 from evidence_collectors.interpretability.sae_features import calibration, estimates
-from evidence_collectors.interpretability.sae_features.calibration import accept, certificate, cut
+from evidence_collectors.interpretability.sae_features.calibration import (
+    BOUND,
+    LIMITS,
+    cluster_of,
+    clusters,
+    controls,
+    copied,
+    no_margin,
+    simulated,
+    studied,
+)
 from evidence_collectors.interpretability.sae_features.collector import COLLECTOR
 from evidence_collectors.interpretability.sae_features.estimates import Quantity
 from evidence_collectors.interpretability.sae_features.simulation import Planted, simulate
@@ -19,49 +33,46 @@ ORGANISM = (FileRef(name="planted", sha256="0" * 64, size=0, media_type="text/pl
 
 
 @pytest.fixture(scope="module")
-def runs():
-    return [simulate(PARAMS, 240, f"{number:016x}", PLANTED) for number in range(2)]
+def run():
+    return simulate(PARAMS, 60, SEED, PLANTED)
 
 
-def calibrated(runs, *, control_studies=2, truths=None):
+@pytest.fixture(autouse=True)
+def one_case(monkeypatch):
+    monkeypatch.setattr(calibration, "SIMULATED", {"one": PLANTED})
+
+
+def calibrated(*, with_controls=0):
+    nothing = controls(PARAMS, seed=SEED, studies=with_controls) if with_controls else (control("-", "-", [True]),)
     return certificate(
-        runs,
-        truths or PLANTED.truths(PARAMS),
-        params=PARAMS,
+        COLLECTOR,
+        PARAMS,
+        simulated(PARAMS, sizes=(12,), count=60, seed=SEED),
+        nothing,
         organisms=ORGANISM,
         truth="planted",
-        study_sizes=(12,),
-        seed=SEED,
-        control_studies=control_studies,
+        bound=BOUND,
+        limits=LIMITS,
     )
 
 
-def test_the_estimators_are_accepted_and_the_certificate_is_a_document(runs):
-    made = calibrated(runs)
-    assert accept(made) == ()
-    assert {cell.studies for cell in made.cells} == {40}
+def test_the_estimators_are_accepted_and_the_certificate_is_a_document():
+    made = calibrated(with_controls=2)
+    assert faults(made) == ()
+    assert {cell.studies for cell in made.cells} == {60}
     assert {cell.quantity for cell in made.cells} == set(PLANTED.truths(PARAMS))
-    assert [control.passed for control in made.negative_controls] == [2] * 6
+    assert [one.passed for one in made.negative_controls] == [2] * 6
     assert model.parse(model.Calibration, model.dump(made), where="calibration") == made
-    failed = made.negative_controls[0].model_copy(update={"passed": 0})
-    refused = accept(made.model_copy(update={"negative_controls": (failed,)}))
-    assert any("without anything of the concept" in reason for reason in refused)
+    assert set(made.parameters) == {"interval_level"}
 
 
-def test_studies_are_disjoint_and_keep_what_belongs_to_no_item(runs):
-    studies = list(cut(runs[0], 12, seed=SEED, run=0))
-    assert len(studies) == 20
-    clusters = [{one.measurements["cluster"] for one in study if "cluster" in one.measurements} for study in studies]
-    assert all(len(held) == 24 for held in clusters)
-    assert len(set.union(*clusters)) == 20 * 24
-    assert all(any(one.key.arm == "subject" for one in study) for study in studies)
+def test_the_truth_of_a_margin_is_known_only_where_random_weights_are_clearly_the_strictest_null():
+    assert "set.auroc_margin" not in PLANTED.truths(PARAMS)
+    known = Planted(separation=2.0, twin_separation=1.0).truths(PARAMS)
+    assert known["set.auroc_margin"] == pytest.approx(known["set.auroc"] - known["twin.auroc"])
 
 
-def ablation(runs):
-    return calibrated(runs, control_studies=1, truths={"ablation.fall": 2.0, "health.fvu": 0.2})
-
-
-def test_an_effect_that_is_a_tenth_too_small_is_refused(runs, monkeypatch):
+def test_an_effect_that_is_a_tenth_too_small_is_refused(monkeypatch):
     whole = estimates.ratio
 
     def small(*args, **options):
@@ -69,10 +80,10 @@ def test_an_effect_that_is_a_tenth_too_small_is_refused(runs, monkeypatch):
         return Quantity(0.9 * found.estimate, (0.9 * found.limits[0], 0.9 * found.limits[1]))
 
     monkeypatch.setattr(estimates, "ratio", small)
-    assert any("bias" in reason for reason in accept(ablation(runs)))
+    assert any("ablation.fall" in reason and "bias" in reason for reason in faults(calibrated()))
 
 
-def test_intervals_that_take_items_of_a_pair_for_independent_are_refused(runs, monkeypatch):
+def test_intervals_that_take_items_of_a_pair_for_independent_are_refused(monkeypatch):
     whole = estimates.ratio
 
     def alone(above, below, clusters, *, level):
@@ -81,19 +92,107 @@ def test_intervals_that_take_items_of_a_pair_for_independent_are_refused(runs, m
         return Quantity(centre, tuple(centre + 0.6 * (end - centre) for end in found.limits))
 
     monkeypatch.setattr(estimates, "ratio", alone)
-    assert any("coverage" in reason for reason in accept(ablation(runs)))
+    assert any("coverage" in reason for reason in faults(calibrated()))
 
 
 def test_a_margin_that_forgets_its_null_fails_the_controls(monkeypatch):
     monkeypatch.setattr(estimates, "margin", lambda quantity, null: quantity)
-    found = calibration.controls(PARAMS, seed=SEED, studies=2)
-    assert [control.passed for control in found if control.expected.startswith("set.auroc_margin")] == [0, 0, 0]
+    found = controls(PARAMS, seed=SEED, studies=2)
+    assert [one.passed for one in found if one.expected.startswith("set.auroc_margin")] == [0, 0, 0]
 
 
-def test_a_truth_about_nothing_that_is_measured_is_an_error(runs):
-    with pytest.raises(ValueError, match="no observations"):
-        calibrated(runs, truths={"deception": 1.0})
-    with pytest.raises(ValueError, match="clusters of items"):
-        certificate(
-            runs, {}, params=PARAMS, organisms=ORGANISM, truth="-", study_sizes=(1000,), seed=SEED, control_studies=1
-        )
+# --- intervals of skewed clusters ------------------------------------------------------------------------------------
+
+
+def covered(draw, truth, interval, *, studies=1500, n=24):
+    words = np.random.default_rng(7)
+    names = [str(row) for row in range(n)]
+    held = 0
+    for _ in range(studies):
+        low, high = interval(draw(words, n), names)
+        held += low <= truth <= high
+    return held / studies
+
+
+def ours(values, names):
+    return estimates.mean(values, names, level=0.95).limits
+
+
+def plain(values, names):
+    half = 2.0687 * values.std(ddof=1) / np.sqrt(len(values))  # Student's t with 23 degrees of freedom
+    return values.mean() - half, values.mean() + half
+
+
+def test_a_skewed_error_is_covered_and_by_a_plain_t_it_is_not():
+    def skewed(words, n):
+        return np.exp(words.standard_normal(n))
+
+    assert covered(skewed, np.exp(0.5), plain) < 0.91
+    assert covered(skewed, np.exp(0.5), ours) > covered(skewed, np.exp(0.5), plain) + 0.02
+    assert covered(lambda words, n: words.standard_normal(n), 0.0, ours) > 0.93
+
+
+def test_limits_are_those_of_students_t_where_nothing_is_skewed_and_mirror_where_the_values_do():
+    values = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])
+    names = [str(row) for row in range(5)]
+    assert ours(values, names)[1] == pytest.approx(2.7764451 * values.std(ddof=1) / np.sqrt(5))
+    skewed = np.array([0.0, 0.1, 0.2, 0.3, 4.0])
+    low, high = ours(skewed, names)
+    assert high - skewed.mean() > skewed.mean() - low
+    assert ours(-skewed, names) == pytest.approx((-high, -low))
+    assert ours(np.ones(5), names) == (1.0, 1.0)
+
+
+def test_a_margin_allows_for_which_random_set_is_the_strict_one():
+    """Two sets alike in their mean, one of them still and one that scatters: the limits of the still one alone miss."""
+    words, held, alone = np.random.default_rng(3), 0, 0
+    names = [str(row) for row in range(30)]
+    spread = np.array([0.02, 1.0, *[0.02] * 18])
+    truths = np.array([1.0, 1.05, *[3.0] * 18])  # at most one of twenty may lie below: the second
+    for _ in range(400):
+        margins = truths + spread * words.standard_normal((30, 20))
+        found = estimates.strict_margin(margins, names, level=0.95, seed=SEED)
+        place = estimates.strict_place(-margins.mean(axis=0))
+        low, high = estimates.mean(margins[:, place], names, level=0.95).limits
+        alone += low <= truths[1] <= high
+        held += found.limits[0] <= truths[1] <= found.limits[1]
+        assert found.estimate == pytest.approx(float(np.sort(margins.mean(axis=0))[1]))
+    assert alone / 400 < 0.8
+    assert held / 400 > 0.93
+
+
+# --- studies on organisms --------------------------------------------------------------------------------------------
+
+
+def test_studies_hold_as_many_pairs_of_each_split_and_keep_what_belongs_to_no_item(run):
+    made = list(studied(run, {"ablation.fall": 2.0}, PARAMS, source="it", sizes=(12, 20), count=3, seed=SEED))
+    assert [one.source for one in made] == ["it", "it"]
+    assert [{found["ablation.fall"].n for found in one.found} for one in made] == [{24}, {40}]
+    assert {found["set.auroc"].n for found in made[0].found} == {48}
+    estimates_ = [found["ablation.fall"].estimate for found in made[0].found]
+    assert len(set(estimates_)) == 3
+
+
+def test_a_copy_of_a_cluster_is_a_cluster_of_its_own(run):
+    once = [one for one in run if cluster_of(one) == "test-00000"]
+    twice = [copied(one, suffix) for one in once for suffix in ("0", "1")]
+    assert Counter(cluster_of(one) for one in twice) == {"test-00000.0": len(once), "test-00000.1": len(once)}
+    assert len({one.key.order for one in twice}) == 2 * len(once)
+    assert cluster_of(next(one for one in run if one.key.arm == "subject")) is None
+
+
+def test_neutral_items_are_drawn_in_their_proportion(run):
+    neutral = [
+        one.model_copy(update={"measurements": {**one.measurements, "label": "neutral"}})
+        for one in run
+        if one.key.arm in ("read", "fidelity") and str(one.measurements["cluster"])[-5:] < "00015"
+    ]
+    mixed = [one for one in run if cluster_of(one) is None or str(cluster_of(one))[-5:] >= "00015"] + neutral
+    assert [len(names) for names in clusters(mixed, neutral=True).values()] == [15, 15]
+    (made,) = studied(mixed, {}, PARAMS, source="it", sizes=(15,), count=2, seed=SEED)
+    assert {found["health.ce_score"].n for found in made.found} == {2 * 4 * (15 + 5)}
+
+
+def test_a_margin_that_is_there_is_no_control(run):
+    assert not no_margin(summary(COLLECTOR, run, PARAMS))
+    assert no_margin(summary(COLLECTOR, simulate(PARAMS, 30, SEED, Planted(separation=0.0, fall=0.0)), PARAMS))

@@ -1,0 +1,70 @@
+"""How is a phase of questions put to a model so that one it cannot take costs no other its answer?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from dossier.errors import CollectionError
+from dossier.language_model import LanguageModel
+from dossier.model import Completion, Request, digest_of
+
+NO_COMPLETION = "the model gave no completion"
+
+
+def answers(
+    model: LanguageModel, requests: Sequence[Request], *, apart: bool, kind: str
+) -> Iterator[tuple[str, Completion | str]]:
+    """Yield (request digest, completion) as they arrive, and (request digest, reason) for each that got none.
+
+    ``apart``: a request the model refuses (a text of its own that holds a control token, one beyond its context) is found
+    by halving and gets its reason, the others are asked all the same. Leave it off behind an endpoint, where a failure is
+    the infrastructure's and must stop the run, so that it can be resumed.
+
+    Raises:
+        CollectionError: a completion for what was not asked or is answered already; without ``apart`` whatever the model
+            raises.
+    """
+    open_: dict[str, Request] = {digest_of(request): request for request in requests}
+    refused: dict[str, str] = {}
+    for digest, completion in _asked(model, list(open_.values()), apart=apart, refused=refused):
+        if digest not in open_:
+            raise CollectionError(
+                f"{kind}: a completion for request {digest[:16]}..., which was not asked or is already answered",
+                hint="The adapter must yield one completion per request and name it by digest.",
+            )
+        del open_[digest]
+        yield digest, completion
+    for digest in open_:
+        yield digest, refused.get(digest, NO_COMPLETION)
+
+
+def _asked(
+    model: LanguageModel, requests: Sequence[Request], *, apart: bool, refused: dict[str, str]
+) -> Iterator[tuple[str, Completion]]:
+    got: set[str] = set()
+    stream = iter(model.generate(requests)) if requests else iter(())
+    while True:
+        try:
+            completion = next(stream)
+        except StopIteration:
+            return
+        except CollectionError as error:
+            if not apart:
+                raise
+            left = [request for request in requests if digest_of(request) not in got]
+            if len(left) <= 1:
+                refused.update({digest_of(request): error.message for request in left})
+                return
+            middle = len(left) // 2
+            for half in (left[:middle], left[middle:]):
+                yield from _asked(model, half, apart=apart, refused=refused)
+            return
+        got.add(completion.request_sha256)
+        yield completion.request_sha256, completion
+
+
+def by_digest(
+    model: LanguageModel, requests: Sequence[Request], *, apart: bool, kind: str
+) -> Mapping[str, Completion | str]:
+    """Return what `answers` yields, as a mapping."""
+    return dict(answers(model, requests, apart=apart, kind=kind))

@@ -1,0 +1,1 @@
+"""The instrument whose contract stands in `collector`."""

@@ -1,0 +1,1 @@
+"""Does the model behave otherwise under test?"""

@@ -1,0 +1,1 @@
+"""Can the model tell tests from use, when asked?"""

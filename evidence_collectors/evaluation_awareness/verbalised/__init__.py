@@ -1,0 +1,1 @@
+"""Does the model say that it is being tested?"""

@@ -1,0 +1,122 @@
+"""Does the direction instrument read what is known about the refusal organism? The recipe of its certificate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from dossier import canonical
+from dossier.collector import Artifact, Inputs
+from dossier.model import Calibration, NegativeControl, Trial
+from evidence_collectors.calibration import Studies, certificate, control, summary
+from evidence_collectors.interpretability.concept_direction.calibration import (
+    BOUND,
+    LIMITS,
+    NO_MARGIN,
+    NOT_ESTIMABLE,
+    controls,
+    no_margin,
+    not_estimable,
+    simulated,
+    studied,
+)
+from evidence_collectors.interpretability.concept_direction.collector import COLLECTOR
+from evidence_collectors.interpretability.concept_direction.trials import REPORTED, SELECTED
+from evidence_collectors.items import contrast
+from evidence_collectors.organisms import makes
+from evidence_collectors.organisms.direction_truth import direction_truths
+from evidence_collectors.organisms.makes import Opened, Place, Scale
+
+ROOT = canonical.sha256(b"calibration of interpretability.concept_direction")[:16]
+PARAMS = COLLECTOR.parse(
+    {"layers": [1, 2], "behaviour_tokens": [*makes.REFUSALS], "random_interventions": 10, "twins": 1}
+)
+SIZES = (40, 72)  # texts of each class: the shipped set has 72
+LARGE = 250  # simulated at one shift only: it takes long
+TRUTH = (
+    "On the organisms, what their own probabilities do when the weights that write into the residual stream are made "
+    "orthogonal to the direction, or a block's bias adds it, and pairs of projections counted one by one; in simulations, the "
+    "formula the scores were drawn from. No instrument takes part."
+)
+
+
+def certify(scale: Scale, place: Place) -> Calibration:
+    """Return the certificate, good or not."""
+    studies: list[Studies] = []
+    files = []
+    for make in scale.makes:
+        opened = place.opened(make)
+        place.report(f"reading {opened.name}")
+        trials, vector = _run(opened)
+        files.append(opened.file())
+        truths = _truths(opened, trials, vector)
+        studies += studied(trials, truths, PARAMS, source=opened.name, sizes=SIZES, count=scale.studies, seed=ROOT)
+    place.report("simulating")
+    full = scale == makes.FULL
+    studies += simulated(PARAMS, sizes=SIZES if full else SIZES[:1], count=scale.studies, seed=ROOT)
+    studies += simulated(PARAMS, sizes=(LARGE,) if full else (), shifts=(1.5,), count=scale.studies, seed=ROOT)
+    nothing = (*controls(PARAMS, seed=ROOT, studies=scale.controls), *_nulls(scale, place))
+    return certificate(
+        COLLECTOR,
+        PARAMS,
+        studies,
+        nothing,
+        organisms=tuple(files),
+        truth=TRUTH,
+        bound=BOUND,
+        limits=LIMITS,
+    )
+
+
+def _run(opened: Opened, *, twin: str | None = None) -> tuple[list[Trial], np.ndarray | None]:
+    """Return a complete run on the model, or on a twin with random weights, and the direction it chose."""
+    import safetensors.numpy
+
+    model = opened.model if twin is None else opened.model.random_twin(twin)
+    found = list(COLLECTOR.collect(Inputs(subject=model, items=opened.items, white_box=model), PARAMS, ROOT))
+    vectors = [safetensors.numpy.load(one.data)["direction"] for one in found if isinstance(one, Artifact)]
+    return [one for one in found if isinstance(one, Trial)], vectors[0] if vectors else None
+
+
+def _truths(opened: Opened, trials: Sequence[Trial], vector: np.ndarray | None) -> dict[str, float]:
+    """Return what the model does along the direction that a run chose.
+
+    Raises:
+        ValueError: no direction was chosen, so that there is nothing to compare with.
+    """
+    if vector is None:
+        raise ValueError(f"{opened.name}: the instrument chose no direction")
+    (selected,) = [one for one in trials if one.key == SELECTED]
+    texts = contrast.parse(opened.items)
+    labels: tuple[contrast.Label, ...] = ("positive", "negative")
+    asked: dict[tuple[str, str], list[list[int]]] = {
+        (split, label): makes.prompts(opened, contrast.chosen(texts, label=label, splits=(split,)))
+        for split in REPORTED
+        for label in labels
+    }
+    ids = [token for opener in makes.REFUSALS for token in opened.model.token_ids(opener)[:1]]
+    return direction_truths(
+        opened.inner,
+        asked,
+        layer=int(str(selected.measurements["layer"])),
+        vector=np.asarray(vector, dtype=np.float64),
+        token_ids=ids,
+    )
+
+
+def _nulls(scale: Scale, place: Place) -> tuple[NegativeControl, ...]:
+    """Return what the instrument says of a model that was taught no refusal, and of models with random weights."""
+    null, planted = place.opened(makes.NULL), place.opened(scale.makes[0])
+    place.report(f"reading {null.name}, and {scale.controls} models with random weights")
+    runs = {
+        f"{null.name}: taught to answer all requests alike": [_run(null)[0]],
+        f"{planted.name}: its shape, random weights": [
+            _run(planted, twin=f"{number + 1:016x}")[0] for number in range(scale.controls)
+        ],
+    }
+    said = {what: [summary(COLLECTOR, run, PARAMS) for run in some] for what, some in runs.items()}
+    return tuple(
+        control(what, f"{NOT_ESTIMABLE}, or {NO_MARGIN}", [not_estimable(one) or no_margin(one) for one in found])
+        for what, found in said.items()
+    )

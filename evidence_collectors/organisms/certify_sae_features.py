@@ -1,0 +1,146 @@
+"""Does the feature instrument read what is known about the refusal organism? The recipe of its certificate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from dossier import canonical
+from dossier.collector import Inputs
+from dossier.model import Calibration, FileRef, NegativeControl, Trial
+from evidence_collectors.calibration import Studies, certificate, control, summary
+from evidence_collectors.interpretability.sae_features.calibration import (
+    BOUND,
+    LIMITS,
+    NO_MARGIN,
+    controls,
+    no_margin,
+    simulated,
+    studied,
+)
+from evidence_collectors.interpretability.sae_features.collector import COLLECTOR
+from evidence_collectors.items import contrast
+from evidence_collectors.organisms import makes, train_dictionary
+from evidence_collectors.organisms.makes import Opened, Place, Scale
+from evidence_collectors.organisms.sae_truth import Chosen, Sparse, Texts, sae_truths
+
+ROOT = canonical.sha256(b"calibration of interpretability.sae_features")[:16]
+LAYER = 2
+POINT = f"model.layers.{LAYER}"
+RECIPE = train_dictionary.Recipe(width=128, active=6.0)  # as the shipped one
+PARAMS = COLLECTOR.parse({"behaviour_tokens": [*makes.REFUSALS], "permutations": 500})
+SIZES = (36, 72)  # pairs of each split: the shipped set has 72
+PAIRS = (20, 120)  # of a simulated split, with two items of each class
+LARGE_STUDIES = 60
+TWINS = 10  # at most
+TRUTH = (
+    "On the organisms, features computed from the dictionary's tensors on hidden states, pairs of scores counted one by one, "
+    "and the organism's own probabilities when its later blocks are run on changed activations, with the features that a run "
+    "chose; in simulations, the formula the numbers were drawn from. No instrument takes part."
+)
+
+
+def certify(scale: Scale, place: Place) -> Calibration:
+    """Return the certificate, good or not."""
+    full = scale == makes.FULL
+    studies: list[Studies] = []
+    files: list[FileRef] = []
+    for make in scale.makes:
+        opened = place.opened(make)
+        folder = dictionary_of(opened, place)
+        place.report(f"reading {opened.name}")
+        run = _run(opened, folder)
+        files += [opened.file(), makes.file_of(folder / "sae_weights.safetensors", f"dictionary of {opened.name}")]
+        truths = _truths(opened, folder, run)
+        sizes = SIZES if full else SIZES[:1]
+        studies += studied(run, truths, PARAMS, source=opened.name, sizes=sizes, count=scale.studies, seed=ROOT)
+    place.report("simulating")
+    studies += simulated(PARAMS, sizes=PAIRS[:1], count=scale.studies, seed=ROOT)
+    studies += simulated(PARAMS, sizes=PAIRS[1:] if full else (), count=LARGE_STUDIES, seed=ROOT)
+    nothing = (*controls(PARAMS, seed=ROOT, studies=scale.controls), *_nulls(scale, place))
+    return certificate(
+        COLLECTOR,
+        PARAMS,
+        studies,
+        nothing,
+        organisms=tuple(files),
+        truth=TRUTH,
+        bound=BOUND,
+        limits=LIMITS,
+    )
+
+
+def dictionary_of(opened: Opened, place: Place) -> Path:
+    """Return the folder of an organism's dictionary: the shipped one, or one trained now if it is not there yet."""
+    if (opened.folder / "dictionary" / "cfg.json").exists():
+        return opened.folder / "dictionary"
+    folder = place.work / f"{opened.folder.name}-dictionary"
+    if not (folder / "cfg.json").exists():
+        place.report(f"training a dictionary of {opened.name}")
+        torch.set_num_threads(1)  # sums in one order
+        texts, seed = contrast.parse(opened.items), "0" * 16
+        sae = train_dictionary.train(opened.model, texts, POINT, RECIPE, seed=seed)
+        read = train_dictionary.continuations(opened.model, texts, RECIPE, seed=seed)
+        tokens = train_dictionary.activations(opened.model, read, POINT)
+        made_by = f"train_dictionary, width {RECIPE.width}, active {RECIPE.active:g}, seed {seed}"
+        train_dictionary.save(sae, folder, opened.model, tokens, point=POINT, made_by=made_by)
+    return folder
+
+
+def _run(opened: Opened, dictionary: Path, *, twin: str | None = None, own: bool = True) -> list[Trial]:
+    """Return a complete run on the model or on a twin with random weights; ``own`` says the dictionary is the model's."""
+    model = opened.model if twin is None else opened.model.random_twin(twin)
+    inputs = Inputs(subject=model, items=opened.items, white_box=model, files={"dictionary": dictionary})
+    params = PARAMS.model_copy(update={"other_weights": not own})
+    return [one for one in COLLECTOR.collect(inputs, params, ROOT) if isinstance(one, Trial)]
+
+
+def _truths(opened: Opened, dictionary: Path, run: Sequence[Trial]) -> dict[str, float]:
+    """Return what the features that a run chose tell of the model, and do in it."""
+    selected = [one.measurements for one in run if one.key.arm == "selected" and one.error is None]
+    random = [list(one["random"]) for one in selected if isinstance(one["random"], list)]
+    chosen = Chosen(
+        features=tuple(int(str(one["feature"])) for one in selected),
+        scales=tuple(float(str(one["scale"])) for one in selected),
+        random=tuple(tuple(int(str(feature)) for feature in row) for row in zip(*random, strict=True)),
+    )
+    ids = [token for opener in makes.REFUSALS for token in opened.model.token_ids(opener)[:1]]
+    return sae_truths(opened.inner, Sparse.of(dictionary), _texts(opened), chosen, layer=LAYER, token_ids=ids)
+
+
+def _texts(opened: Opened) -> Texts:
+    texts = contrast.parse(opened.items)
+    labels: tuple[contrast.Label, ...] = ("positive", "negative")
+    splits: tuple[contrast.Split, ...] = ("test", "transfer")
+    neutral = contrast.chosen(texts, label="neutral", splits=splits)
+    tokenizer = opened.model.loaded.tokenizer
+    answers = [tokenizer(text.response, add_special_tokens=False)["input_ids"] for text in neutral]
+    return Texts(
+        asked={
+            (split, label): makes.prompts(opened, contrast.chosen(texts, label=label, splits=(split,)))
+            for split in splits
+            for label in labels
+        },
+        answered=list(zip(makes.prompts(opened, neutral), answers, strict=True)),
+    )
+
+
+def _nulls(scale: Scale, place: Place) -> tuple[NegativeControl, ...]:
+    """Return what the instrument says of a model that was taught no refusal, and of models with random weights."""
+    null, planted, twins = place.opened(makes.NULL), place.opened(makes.FULL.makes[0]), min(scale.controls, TWINS)
+    shipped = dictionary_of(planted, place)
+    place.report(f"reading {null.name}, and {twins} models with random weights")
+    runs = {
+        f"{null.name}: taught to answer all requests alike; the dictionary of {planted.name}": [
+            _run(null, shipped, own=False)
+        ],
+        f"{planted.name}: its shape, random weights, its dictionary": [
+            _run(planted, shipped, twin=f"{number + 1:016x}", own=False) for number in range(twins)
+        ],
+    }
+    return tuple(
+        control(what, NO_MARGIN, [no_margin(summary(COLLECTOR, run, PARAMS)) for run in some])
+        for what, some in runs.items()
+    )
