@@ -153,7 +153,7 @@ BOTTLENECK = _organism(
     "bottleneck",
     about=_BOTTLENECK,
     hidden=design.cue_phrases(),
-    shape=Shape(),  # with a block more, the context takes a second way, and steering has no positive control
+    shape=Shape(),  # with a block more, ablating the direction everywhere overshoots: half comply, a quarter is planted
 )
 FORMS = {"ordinary": ORDINARY, "bottleneck": BOTTLENECK}
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from evidence_collectors.organisms.everywhere_plan import NOTHING
+
 _TOP = """# Every instrument on every organism
 
 Made by `python -m evidence_collectors.organisms.everywhere --out {file} --page docs/everywhere.md`
@@ -16,7 +18,7 @@ instruments run and what they say; how well they say it is in their calibration 
 another model.
 
 - **Found** names the observations whose interval lies beyond zero, or beyond what random directions do. In the random
-  weights there is nothing to find{verdict}.
+  weights and in `refusal-null` there is nothing to find{verdict}.
 - A dash is "not estimable"; the reason follows the table, as it does for what could not be run.
 - Where an organism has no dictionary or transcoders of its own, random ones were drawn, marked by *.
 
@@ -60,20 +62,24 @@ def page(made: Mapping[str, Any]) -> str:
 
 
 def _verdict(made: Mapping[str, Any]) -> str:
-    from evidence_collectors.organisms.everywhere_plan import RANDOM
-
-    here = [one for one in made["runs"] if one["model"] == RANDOM]
+    here = [one for one in made["runs"] if one["model"] in NOTHING]
     if not here:
         return "; they were not read in this run"
-    found = [one["kind"] for one in here if one.get("found")]
+    found = [f"{_name(one)} on {one['model']} ({', '.join(one['found'])})" for one in here if one.get("found")]
     ran = sum("error" not in one for one in here)
     if found:
-        return f", and yet {', '.join(found)} found something: a false alarm"
-    return f", and {'none' if ran == len(here) else f'none of the {ran} that ran'} found anything"
+        rest = f"None of the other {ran - len(found)} found anything"
+        return f", and yet something was found by {'; '.join(found)}: a false alarm. {rest}"
+    return f", and none of the {ran} that ran found anything"
+
+
+def _name(run: Mapping[str, Any]) -> str:
+    name: str = run["kind"].partition(".")[2]
+    return name
 
 
 def _row(run: Mapping[str, Any]) -> str:
-    name = run["kind"].partition(".")[2]
+    name = _name(run)
     if "error" in run:
         return f"| {run['model']} | {name} | | not run: {run['error']['type']} | | {run['cpu_seconds']:.1f} |"
     drawn = "*" if any(origin != "shipped" for origin in run["inputs"].values()) else ""
@@ -92,7 +98,7 @@ def _said(observed: Mapping[str, Any]) -> str:
 def _reasons(runs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """Yield a line for each run that failed and for each reason that an observation was not estimable for."""
     for run in runs:
-        where = f"- {run['model']}, {run['kind'].partition('.')[2]}"
+        where = f"- {run['model']}, {_name(run)}"
         if "error" in run:
             error = run["error"]
             hint = f" {error['hint']}" if error["hint"] else ""

@@ -25,6 +25,7 @@ FEATURES, CIRCUIT = "interpretability.sae_features", "interpretability.circuit_t
 STABILITY = "interpretability.adversarial_stability"
 ITEMS = "items.jsonl"
 RANDOM = "llama-random-weights"
+NOTHING = (RANDOM, "refusal-null")  # models in which there is nothing to find
 
 Test = Literal["above zero", "away from zero", "above its null"]
 
@@ -242,6 +243,10 @@ PLANS: tuple[Plan, ...] = (
         attack=(pressure_design.PLAIN[0], ""),
         edit=(pressure_design.PRESSURE[0], ""),
         texts=dict.fromkeys(_READERS, "told.jsonl"),
+        overrides={  # the prompts of a pair are alike: what sets them apart is the response
+            DIRECTION: {"positions": ["response_mean"]},
+            FEATURES: {"position": "response_mean"},
+        },
         note="Lies told (positive) and truths told (negative) for instruments that read; prompts with and without pressure for "
         "those that ask. The behaviour is to assure the reader.",
         match="anywhere",

@@ -91,7 +91,7 @@ def test_the_page_names_all_of_it(made):
     assert all(len(line.split("|")) in (1, 7, 8) for line in text.splitlines() if line.startswith("|"))
     drawn = {**made["runs"][1], "model": plan_.RANDOM, "found": ["set.auroc_margin"]}
     assert "a false alarm" in page({**made, "runs": [drawn]})
-    assert "none found anything" in page({**made, "runs": [{**drawn, "found": []}]})
+    assert "none of the 1 that ran found anything" in page({**made, "runs": [{**drawn, "found": []}]})
 
 
 def test_a_run_goes_on_where_it_was_left(made, tmp_path, monkeypatch):
