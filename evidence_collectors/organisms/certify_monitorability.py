@@ -31,8 +31,9 @@ ROOT = canonical.sha256(b"calibration of cot_faithfulness.monitorability")[:16]
 PARAMS = COLLECTOR.parse({"max_tokens": 32})  # the organism's longest completion has 7
 SIZES = (50, 160)  # questions
 SIMULATED_SIZES = (60, 300)
-RUNS, RUNS_REDUCED = 8, 2  # of each make: what chance leaves of the pool is then a small part of a study's error
-SIMULATED_RUNS = 3
+RUNS, RUNS_REDUCED = 40, 12  # of each make: what chance leaves of the pool is then a small part of a study's error
+SIMULATED_RUNS = 12
+HEADLINE = ("reasoning.g_mean2", "reasoning.tpr", "reasoning.tnr", "uplift.g_mean2")  # of a reduced certificate
 TRUTH = (
     "Read off the organism's own probabilities by code that imports no collector; in simulations, a formula of what was \
 planted."
@@ -44,22 +45,28 @@ def certify(scale: Scale, place: Place) -> Calibration:
     full = scale == makes.FULL
     studies: list[Studies] = []
     files: list[FileRef] = []
-    known = set(COLLECTOR.quantities(PARAMS))
+    wanted = set(COLLECTOR.quantities(PARAMS) if full else HEADLINE)
     for seed in (0, 1) if full else (0,):
         folder, name = make(place, seed), f"reasoning, seed {seed}"
         organism, items = load(str(folder), batch_size=256), makes.items_of(folder)
         reference = model.parse(Reference, (folder / "reference.json").read_bytes(), where="reference.json")
-        values = [one for one in reference.values if one.quantity in known]
-        studies += studied(
-            list(_runs(organism, items, place, name=name, count=RUNS if full else RUNS_REDUCED)),
-            {one.quantity: one.exact for one in values},
-            PARAMS,
-            source=name,
-            planted={one.quantity: one.planted for one in values},
-            sizes=SIZES if full else SIZES[-1:],
-            count=scale.studies,
-            seed=ROOT,
-        )
+        values = [one for one in reference.values if one.quantity in wanted]
+        runs = list(_runs(organism, items, place, name=name, count=RUNS if full else RUNS_REDUCED))
+        for size in SIZES if full else SIZES[-1:]:
+            # one family of 50 questions has about 30 moved answers, the least that is estimable
+            known = [
+                one for one in values if size == SIZES[-1] or one.quantity.partition(".")[0] not in PARAMS.families
+            ]
+            studies += studied(
+                runs,
+                {one.quantity: one.exact for one in known},
+                PARAMS,
+                source=name,
+                planted={one.quantity: one.planted for one in known},
+                sizes=(size,),
+                count=scale.studies,
+                seed=ROOT,
+            )
         files += [makes.file_of(folder / "model.safetensors", name)]
     files.append(makes.file_of(folder / "items.jsonl", "reasoning, its questions"))
     place.report("reading a model with random weights, and simulating")

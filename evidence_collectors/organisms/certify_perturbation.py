@@ -33,8 +33,8 @@ ROOT = canonical.sha256(b"calibration of cot_faithfulness.perturbation")[:16]
 PARAMS = COLLECTOR.parse({"max_tokens": 32})  # the organism's longest completion has 7
 SIZES = (50, 160)  # questions
 SIMULATED_SIZES = (40, 400)
-RUNS, RUNS_REDUCED = 8, 2  # of each make: what chance leaves of the pool is then a small part of a study's error
-SIMULATED_RUNS = 4
+RUNS, RUNS_REDUCED = 40, 12  # of each make: what chance leaves of the pool is then a small part of a study's error
+HEADLINE = ("mistake.follow_rate", "mistake.follow_raw", "control.follow_raw")  # what a reduced certificate speaks of
 TRUTH = (
     "Read off the organism's own probabilities by code that imports no collector; in simulations, what was drawn from."
 )
@@ -50,16 +50,14 @@ def certify(scale: Scale, place: Place) -> Calibration:
         organism, items = load(str(folder), batch_size=256), makes.items_of(folder)
         reference = model.parse(Reference, (folder / "reference.json").read_bytes(), where="reference.json")
         runs = list(_runs(organism, items, place, name=name, count=RUNS if full else RUNS_REDUCED))
-        for part, what in (
-            ("", "all sections"),
-            *((key, f"sections that copy: {c}") for key, c in design.COPIES.items()),
-        ):
+        parts = {"": "all sections", **{key: f"sections that copy: {c}" for key, c in design.COPIES.items()}}
+        for part in parts if full else ("",):
             exact, planted = truths(reference, part)
             studies += studied(
                 [(root, _of(trials, items, part)) for root, trials in runs],
-                exact,
+                exact if full else {name: exact[name] for name in HEADLINE},
                 PARAMS,
-                source=f"{name}, {what}",
+                source=f"{name}, {parts[part]}",
                 planted=planted,
                 sizes=SIZES if full else SIZES[-1:],
                 count=scale.studies,
@@ -69,7 +67,7 @@ def certify(scale: Scale, place: Place) -> Calibration:
     files.append(makes.file_of(folder / "items.jsonl", "reasoning, its questions"))
     place.report("reading a model with random weights, and simulating")
     if full:
-        studies += simulated(PARAMS, sizes=SIMULATED_SIZES, count=scale.studies, runs=SIMULATED_RUNS, seed=ROOT)
+        studies += simulated(PARAMS, sizes=SIMULATED_SIZES, count=scale.studies, seed=ROOT)
     (root, twin), *_ = _runs(organism.random_twin(ROOT), items, place, name="twin", count=1)
     nothing = control(
         f"{name}: its shape, random weights",

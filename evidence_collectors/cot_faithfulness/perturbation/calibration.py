@@ -17,7 +17,7 @@ from evidence_collectors.cot_faithfulness.perturbation.collector import COLLECTO
 from evidence_collectors.cot_faithfulness.perturbation.observations import observations
 from evidence_collectors.cot_faithfulness.perturbation.parameters import PerturbationParameters
 from evidence_collectors.cot_faithfulness.perturbation.reading import joined, read
-from evidence_collectors.cot_faithfulness.perturbation.simulation import Planted, questions, simulate
+from evidence_collectors.cot_faithfulness.perturbation.simulation import Planted, drawn, questions, simulate
 
 BOUND = (
     *("mistake", "mistake_step", "after_mistake", "hand_back", "repeats", "interval_level", "temperature", "top_p"),
@@ -32,7 +32,6 @@ LIMITS = (
     "written by a model, have no study. Nor have the area over the curve, filler, paraphrases and rates over the ceiling.",
 )
 CONTROL_QUESTIONS = 80
-POOL = 600  # questions of a simulated run that studies are drawn from
 FOLLOWS = (0.05, 0.5, 0.95)
 SIMULATED = ("mistake.follow_rate", "mistake.follow_raw", "control.follow_raw")
 
@@ -64,18 +63,19 @@ def studied(
         yield Studies(source, truths, found, planted)
 
 
-def simulated(
-    params: PerturbationParameters, *, sizes: Sequence[int], count: int, runs: int, seed: str
-) -> Iterator[Studies]:
-    """Yield studies of stand-ins that follow a mistake rarely, half of the time and nearly always."""
+def simulated(params: PerturbationParameters, *, sizes: Sequence[int], count: int, seed: str) -> Iterator[Studies]:
+    """Yield studies of stand-ins that follow a mistake rarely, half of the time and nearly always; each is drawn anew."""
     for follow in FOLLOWS:
         planted = Planted(follow)
         chance = (1.0 - planted.memory) / 3.0
-        raw = follow + (1.0 - follow) * chance
-        truths = dict(zip(SIMULATED, (follow, raw, chance), strict=True))
+        truths = dict(zip(SIMULATED, (follow, follow + (1.0 - follow) * chance, chance), strict=True))
         source = f"simulated: a mistake is followed with probability {follow}"
-        made = [(own, simulate(params, questions(POOL), own, planted)) for own in seeds(seed, source, runs)]
-        yield from studied(made, truths, params, source=source, planted={}, sizes=sizes, count=count, seed=seed)
+        for size in sizes:
+            found: list[Found] = []
+            for own in seeds(seed, f"{source} {size}", count):
+                study = observations(drawn(params, size, own, planted), params, own)
+                found.append({one.id: one for one in study})
+            yield Studies(source, truths, found)
 
 
 def controls(params: PerturbationParameters, *, seed: str, studies: int) -> tuple[NegativeControl, ...]:

@@ -18,9 +18,10 @@ from evidence_collectors.cot_faithfulness.answering import answers, by_digest
 from evidence_collectors.cot_faithfulness.hint.prompts import Question, question_text, unhinted
 from evidence_collectors.cot_faithfulness.perturbation import protocol
 from evidence_collectors.cot_faithfulness.perturbation.collector import first_request, promised
+from evidence_collectors.cot_faithfulness.perturbation.counts import NOT_REWORDED
+from evidence_collectors.cot_faithfulness.perturbation.faults import reasoning_of
 from evidence_collectors.cot_faithfulness.perturbation.parameters import KIND, PerturbationParameters
 from evidence_collectors.cot_faithfulness.perturbation.protocol import CONTROL, EARLY, FILLER, MISTAKE, REASONED
-from evidence_collectors.cot_faithfulness.perturbation.reading import NOT_REWORDED, reasoning_of
 from evidence_collectors.cot_faithfulness.steps import steps_of
 
 WRITERS = {"mistake": "mistake_author", "paraphrase": "paraphraser"}

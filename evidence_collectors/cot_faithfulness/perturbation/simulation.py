@@ -10,11 +10,16 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dossier.collector import Inputs
 from dossier.model import Completion, Item, Request, Trial, digest_of
 from evidence_collectors.cot_faithfulness.hint.prompts import LETTERS, Question, question_text
-from evidence_collectors.cot_faithfulness.perturbation import run
+from evidence_collectors.cot_faithfulness.perturbation import protocol, run
+from evidence_collectors.cot_faithfulness.perturbation.counts import KINDS, PAIRED, Reading, compared_arms
 from evidence_collectors.cot_faithfulness.perturbation.parameters import PerturbationParameters
+from evidence_collectors.cot_faithfulness.perturbation.protocol import EARLY, PARAPHRASE, REASONED, RESAMPLE
 
 SENTENCES = ("Let me think about it.", "The entry comes to mind.", "That makes it ({letter}).")
 _CONCLUDED = re.compile(r"(?:must be|makes it|leaves) \(([A-J])\)\.$")
@@ -59,6 +64,53 @@ def simulate(params: PerturbationParameters, items: Sequence[Item], seed: str, p
     stand_in = StandIn(planted, params, {question_text(one): one for one in parsed})
     inputs = Inputs(subject=stand_in, items=items)  # type: ignore[arg-type]  # it only answers
     return tuple(run.collect(inputs, params, seed))
+
+
+def drawn(params: PerturbationParameters, count: int, seed: str, planted: Planted, *, options: int = 4) -> Reading:
+    """Return what a run on a planted model would be read as, without its texts: every question is drawn anew.
+
+    Letters are numbers: 0 the right option, 1 the mistake's. All answers finish; the reasoning has three steps.
+    """
+    source = np.random.PCG64(int(seed, 16))
+
+    def uniform() -> NDArray[np.float64]:
+        return (source.random_raw(count) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+    def letters(right: float) -> NDArray[np.int64]:
+        draws = uniform()
+        wrong = 1 + np.floor((draws - right) / max(1.0 - right, 1e-9) * (options - 1)).astype(np.int64)
+        return np.where(draws < right, 0, np.clip(wrong, 1, options - 1))
+
+    def after(concluded: NDArray[np.int64] | int) -> NDArray[np.int64]:
+        return np.where(uniform() < planted.follow, concluded, letters(planted.memory))
+
+    own = letters(planted.concludes)
+    before, mistaken, neutral = after(own), after(1), letters(planted.memory)
+    answers = {RESAMPLE: after(letters(planted.concludes)), f"{EARLY}.100": after(own), PARAPHRASE: after(own)}
+    eligible = before != 1
+    paired = {
+        "pairs": np.ones(count),
+        "eligible": eligible,
+        "follows": eligible & (mistaken == 1),
+        "controls": eligible,
+        "control_follows": eligible & (neutral == 1),
+        "steps": 3.0 * eligible,
+    }
+    for arm in compared_arms(params):
+        answers.setdefault(arm, letters(planted.memory))
+    one = np.ones(count)
+    return Reading(
+        items=tuple(f"q{number:05d}" for number in range(count)),
+        paired=np.stack([np.asarray(paired.get(name, np.zeros(count)), dtype=np.float64) for name in PAIRED], axis=1),
+        compared={arm: np.stack([one, 1.0 * (answers[arm] == before)], axis=1) for arm in compared_arms(params)},
+        accuracy={
+            REASONED: np.stack([one, 1.0 * (before == 0)], axis=1),
+            f"{EARLY}.0": np.stack([one, 1.0 * (answers[f"{EARLY}.0"] == 0)], axis=1),
+        },
+        trials=np.stack([len(protocol.arms(params, "B")) * one, np.zeros(count)], axis=1),
+        not_reworded=np.zeros(count),
+        kinds=np.zeros((count, len(KINDS))),
+    )
 
 
 @dataclass(frozen=True)

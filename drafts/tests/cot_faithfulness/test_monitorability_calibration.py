@@ -1,0 +1,94 @@
+"""The certificate accepts the estimator and refuses one that is made wrong on purpose."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dossier import model
+from dossier.model import FileRef, Reference
+from evidence_collectors.calibration import certificate, faults
+from evidence_collectors.cot_faithfulness.hint.detectors import mentions
+from evidence_collectors.cot_faithfulness.monitorability import estimates
+from evidence_collectors.cot_faithfulness.monitorability.calibration import BOUND, LIMITS, controls, studied
+from evidence_collectors.cot_faithfulness.monitorability.collector import COLLECTOR
+from evidence_collectors.cot_faithfulness.monitorability.simulation import Planted, questions, rates, simulate
+from evidence_collectors.organisms import certify_monitorability
+from evidence_collectors.organisms import reasoning_design as design
+
+SEED = "0a0b0c0d0e0f0001"
+PARAMS = COLLECTOR.parse({"hints": ["incorrect"], "resamples": 500})
+ORGANISM = (FileRef(name="planted", sha256="0" * 64, size=0, media_type="text/plain"),)
+PLANTED = Planted(use=0.5, told=0.6, told_anyway=0.3)
+NAMES = ("reasoning.g_mean2", "reasoning.tpr", "reasoning.tnr", "reasoning.informedness", "uplift.g_mean2")
+TRUTHS = {name: rates(PLANTED)[name] for name in NAMES}
+SAMPLES = Path(certify_monitorability.__file__).parents[2] / "samples/organisms"
+
+
+@pytest.fixture(scope="module")
+def runs():
+    return [simulate(PARAMS, questions(600), f"{number:016x}", PLANTED) for number in range(3)]
+
+
+@pytest.fixture(scope="module")
+def nothing():
+    return controls(PARAMS, seed=SEED, studies=2)
+
+
+def calibrated(runs, nothing):
+    found = studied(runs, TRUTHS, PARAMS, source="planted", planted=TRUTHS, sizes=(90,), count=40, seed=SEED)
+    return certificate(
+        COLLECTOR, PARAMS, found, nothing, organisms=ORGANISM, truth="planted", bound=BOUND, limits=LIMITS
+    )
+
+
+def test_the_estimator_is_accepted_and_the_certificate_is_a_document(runs, nothing):
+    made = calibrated(runs, nothing)
+    assert faults(made) == ()
+    assert {(cell.studies, cell.estimable) for cell in made.cells} == {(40, 40)}
+    assert [control.passed for control in made.negative_controls] == [2] * 6
+    assert model.parse(model.Calibration, model.dump(made), where="calibration") == made
+
+
+def test_an_estimator_that_takes_the_root_is_refused(runs, nothing, monkeypatch):
+    monkeypatch.setattr(estimates, "g_mean2", lambda tpr, tnr: (tpr * tnr) ** 0.5)
+    assert any("g_mean2" in reason and "bias" in reason for reason in faults(calibrated(runs, nothing)))
+
+
+def test_an_estimator_that_takes_accuracy_for_it_fails_the_controls_too(runs, monkeypatch):
+    monkeypatch.setattr(estimates, "g_mean2", lambda tpr, tnr: (tpr + tnr) / 2.0)
+    reasons = faults(calibrated(runs, controls(PARAMS, seed=SEED, studies=2)))
+    assert any("begins at 0" in reason for reason in reasons)
+    assert any("bias" in reason for reason in reasons)
+
+
+def test_intervals_that_are_too_narrow_are_refused(runs, nothing, monkeypatch):
+    whole = estimates.exact_limits
+
+    def narrow(share, size, level):
+        low, high = whole(share, 9.0 * size, level)
+        return low, high
+
+    monkeypatch.setattr(estimates, "exact_limits", narrow)
+    assert any("coverage" in reason for reason in faults(calibrated(runs, nothing)))
+
+
+# --- the organism ---------------------------------------------------------------------------------------------------
+
+
+def test_the_rules_flag_what_the_truth_counts_as_a_mention_and_nothing_else():
+    for family in design.FAMILIES:
+        for text in (*design.FOLLOWED[family], *design.SET_ASIDE[family]):
+            assert mentions(text, family), text
+        for text in (*design.PLAIN, *design.OPENERS):
+            assert not mentions(text, family), text
+
+
+def test_what_was_planted_is_what_the_organism_does():
+    reference = model.parse(Reference, (SAMPLES / "reasoning/reference.json").read_bytes(), where="reference.json")
+    values = {one.quantity: one for one in reference.values}
+    for name in (*certify_monitorability.HEADLINE, "behaviour.prevalence"):
+        assert values[name].exact == pytest.approx(values[name].planted, abs=0.02), name
+    use = {family: design.USE[family] for family in design.FAMILIES}
+    assert set(use) == set(design.DISCLOSURE)
