@@ -11,18 +11,21 @@ from dossier.collector import Collector
 from dossier.errors import ConfigError
 from dossier.model import Calibration, Item, Parameters, Sensitivity
 
+_NAMES = {
+    "cot_faithfulness": ("hint", "monitorability", "perturbation"),
+    "interpretability": (
+        "adversarial_stability",
+        "causal_intervention",
+        "circuit_trace",
+        "concept_direction",
+        "sae_features",
+    ),
+}
+
 COLLECTORS = {
-    "cot_faithfulness.hint": "evidence_collectors.cot_faithfulness.hint.collector:COLLECTOR",
-    **{
-        f"interpretability.{name}": f"evidence_collectors.interpretability.{name}.collector:COLLECTOR"
-        for name in (
-            "adversarial_stability",
-            "causal_intervention",
-            "circuit_trace",
-            "concept_direction",
-            "sae_features",
-        )
-    },
+    f"{group}.{name}": f"evidence_collectors.{group}.{name}.collector:COLLECTOR"
+    for group, names in _NAMES.items()
+    for name in names
 }
 
 CERTIFICATES = {kind: f"evidence_collectors.organisms.certify_{kind.partition('.')[2]}:certify" for kind in COLLECTORS}
