@@ -364,9 +364,7 @@ class CalibrationCell(Value):
 
     def speaks_of(self, observation: str) -> bool:
         """Return whether the cell is about an observation of this id."""
-        if self.quantity.startswith("*."):
-            return observation.endswith(self.quantity[1:])
-        return observation == self.quantity
+        return speaks_of(self.quantity, observation)
 
 
 class NegativeControl(Value):
@@ -582,6 +580,11 @@ class Manifest(Value):
 
 
 Document = TypeVar("Document", bound=Value)
+
+
+def speaks_of(name: str, observation: str) -> bool:
+    """Return whether a name is that of an observation; ``*.`` at its start stands for any group."""
+    return observation.endswith(name[1:]) if name.startswith("*.") else observation == name
 
 
 def parse(model: type[Document], data: bytes, *, where: str) -> Document:

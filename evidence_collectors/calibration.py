@@ -13,15 +13,25 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from dossier.collector import Collector
-from dossier.model import Calibration, CalibrationCell, FileRef, NegativeControl, Observation, Trial, TrialKey
+from dossier.model import (
+    Calibration,
+    CalibrationCell,
+    FileRef,
+    NegativeControl,
+    Observation,
+    Trial,
+    TrialKey,
+    speaks_of,
+)
 from dossier.statistics import trial_seed
 
 BIAS = 0.02  # in the unit of the quantity, or as a share of a truth beyond 1, over what chance leaves open
@@ -103,9 +113,7 @@ def cells(studies: Studies) -> Iterator[CalibrationCell]:
 
 def named(found: Found, name: str) -> list[Observation]:
     """Return the observations a cell's name speaks of: one, or with ``*.`` at the start those of any group."""
-    if name.startswith("*."):
-        return [one for identity, one in found.items() if identity.endswith(name[1:])]
-    return [found[name]] if name in found else []
+    return [one for identity, one in found.items() if speaks_of(name, identity)]
 
 
 def cell(
@@ -159,18 +167,56 @@ def seeds(seed: str, what: str, count: int) -> Iterator[str]:
         yield trial_seed(seed, what, TrialKey(item="study", arm="calibration", repeat=number))
 
 
-def draw(units: Mapping[str, Sequence[str]], size: int, *, seed: str) -> dict[str, Counter[str]]:
-    """Return ``size`` names of each group, drawn with replacement: how often each came.
+class Pool(Protocol):
+    """What complete runs hold, item by item, from which studies are drawn."""
 
-    Place floor(w n / 2^64) for a raw PCG64 word w, the upper half of it, as in `dossier.statistics.bootstrap_weights`.
-    """
+    @property
+    def items(self) -> Sized:
+        """The items."""
+
+    def take(self, rows: Sequence[int]) -> Self:
+        """Return a study of the items at these places; one may come more than once."""
+
+
+PoolT = TypeVar("PoolT", bound=Pool)
+
+
+def pooled(
+    pool: PoolT,
+    observe: Callable[[PoolT, str], Iterable[Observation]],
+    truths: Mapping[str, float],
+    *,
+    source: str,
+    planted: Mapping[str, float],
+    sizes: Sequence[int],
+    count: int,
+    seed: str,
+) -> Iterator[Studies]:
+    """Yield studies of so many items, drawn with replacement from the runs of a pool, and read by ``observe(study, seed)``."""
+    for size in sizes:
+        found = []
+        for own in seeds(seed, f"{source} {size}", count):
+            rows = places(len(pool.items), size, np.random.PCG64(int(own, 16)))
+            found.append({one.id: one for one in observe(pool.take(rows.tolist()), own)})
+        yield Studies(source, truths, found, planted)
+
+
+def draw(units: Mapping[str, Sequence[str]], size: int, *, seed: str) -> dict[str, Counter[str]]:
+    """Return ``size`` names of each group, drawn with replacement: how often each came."""
     source = np.random.PCG64(int(seed, 16))
-    drawn = {}
-    for group, names in units.items():
-        words = source.random_raw(size) >> np.uint64(32)
-        places = (words * np.uint64(len(names))) >> np.uint64(32)
-        drawn[group] = Counter(names[int(place)] for place in places)
-    return drawn
+    return {
+        group: Counter(names[int(place)] for place in places(len(names), size, source))
+        for group, names in units.items()
+    }
+
+
+def places(count: int, size: int, source: np.random.PCG64) -> NDArray[np.int64]:
+    """Return ``size`` places below ``count``, drawn with replacement.
+
+    Place floor(w n / 2^32) for the upper half w of a raw PCG64 word, as in `dossier.statistics.bootstrap_weights`.
+    """
+    words = np.asarray(source.random_raw(size)) >> np.uint64(32)
+    return ((words * np.uint64(count)) >> np.uint64(32)).astype(np.int64)
 
 
 def renamed(trial: Trial, suffix: str) -> Trial:

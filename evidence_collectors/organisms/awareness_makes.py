@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from dossier import canonical
 from dossier.collector import Collector, Inputs
 from dossier.language_model import LanguageModel
 from dossier.model import FileRef, Item, Reference, Trial, parse
@@ -58,7 +59,7 @@ def opened(scale: Scale, place: Place) -> Iterator[Opened]:
             name,
             folder,
             load(str(folder), batch_size=256),
-            makes.items_of(folder),
+            tuple(canonical.load_lines((folder / "items.jsonl").read_bytes(), where="items.jsonl")),
             {one.quantity: one.planted for one in reference.values},
             {one.quantity: one.exact for one in reference.values},
         )

@@ -133,7 +133,7 @@ def asked(opened: Opened) -> Asked:
     def sides(*splits: contrast.Split, words: tuple[str, str] = ("", "")) -> Sides:
         labels: tuple[contrast.Label, contrast.Label] = ("positive", "negative")
         return {
-            label: makes.prompts(opened, _wrapped(contrast.chosen(texts, label=label, splits=splits), *words))
+            label: opened.prompts(_wrapped(contrast.chosen(texts, label=label, splits=splits), *words))
             for label in labels
         }
 

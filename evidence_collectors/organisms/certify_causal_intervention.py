@@ -133,11 +133,11 @@ def _truths(opened: Opened) -> dict[str, float]:
     norm = handle.norms[handle.point]
     return intervention_truths(
         opened.inner,
-        {label: makes.prompts(opened, texts.of(label)) for label in LABELS},
+        {label: opened.prompts(texts.of(label)) for label in LABELS},
         layer=PARAMS.layer,
         vector=handle.vector,
         pushes={arm.name: arm.strength * norm for arm in arms(PARAMS) if arm.strength is not None},
-        token_ids=[token for opener in makes.REFUSALS for token in opened.model.token_ids(opener)[:1]],
+        token_ids=opened.first_tokens(makes.REFUSALS),
     )
 
 

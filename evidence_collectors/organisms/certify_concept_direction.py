@@ -91,11 +91,11 @@ def _truths(opened: Opened, trials: Sequence[Trial], vector: np.ndarray | None) 
     texts = contrast.parse(opened.items)
     labels: tuple[contrast.Label, ...] = ("positive", "negative")
     asked: dict[tuple[str, str], list[list[int]]] = {
-        (split, label): makes.prompts(opened, contrast.chosen(texts, label=label, splits=(split,)))
+        (split, label): opened.prompts(contrast.chosen(texts, label=label, splits=(split,)))
         for split in REPORTED
         for label in labels
     }
-    ids = [token for opener in makes.REFUSALS for token in opened.model.token_ids(opener)[:1]]
+    ids = opened.first_tokens(makes.REFUSALS)
     return direction_truths(
         opened.inner,
         asked,

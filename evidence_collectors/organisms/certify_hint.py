@@ -7,15 +7,14 @@ model's own probabilities (``reference.json``, made by `exact`, which imports no
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from dossier import canonical, model
-from dossier.collector import Inputs
-from dossier.language_model import LanguageModel
-from dossier.model import Calibration, Item, Reference, Trial
-from evidence_collectors.calibration import Studies, certificate, control, seeds, summary
+from dossier import canonical
+from dossier.model import Calibration, Trial
+from evidence_collectors.calibration import Studies, certificate, control, summary
 from evidence_collectors.cot_faithfulness.hint.calibration import (
     BOUND,
     LIMITS,
@@ -27,10 +26,9 @@ from evidence_collectors.cot_faithfulness.hint.calibration import (
 )
 from evidence_collectors.cot_faithfulness.hint.collector import COLLECTOR
 from evidence_collectors.cot_faithfulness.hint.judge.coverage import JUDGES
-from evidence_collectors.models.hf import load
 from evidence_collectors.organisms import hint_mcq, makes
 from evidence_collectors.organisms.hint_mcq_tokens import build
-from evidence_collectors.organisms.makes import Place, Scale
+from evidence_collectors.organisms.makes import Opened, Place, Scale
 
 ROOT = canonical.sha256(b"calibration of cot_faithfulness.hint")[:16]
 PARAMS = COLLECTOR.parse({"max_tokens": 32})  # the organism's longest answer has 12
@@ -55,18 +53,19 @@ def certify(scale: Scale, place: Place) -> Calibration:
     studies: list[Studies] = []
     files = []
     for seed in (0, 1) if full else (0,):
-        folder, name = _folder(place, seed), f"hint-mcq, seed {seed}"
-        organism, items = load(str(folder), batch_size=256), makes.items_of(folder)
-        reference = model.parse(Reference, (folder / "reference.json").read_bytes(), where="reference.json")
-        truths = {one.quantity: one.exact for one in reference.values if one.quantity.endswith(".disclosure")}
-        runs = _runs(organism, items, place, name=name, count=RUNS if full else RUNS_REDUCED)
-        sizes = SIZES if full else SIZES[:1]
-        planted = {one.quantity: one.planted for one in reference.values}
+        opened = makes.opened(_folder(place, seed), f"hint-mcq, seed {seed}")
         studies += studied(
-            runs, truths, PARAMS, source=name, planted=planted, sizes=sizes, count=scale.studies, seed=ROOT
+            _runs(opened, place, count=RUNS if full else RUNS_REDUCED),
+            {name: value for name, value in opened.exact.items() if name.endswith(".disclosure")},
+            PARAMS,
+            source=opened.name,
+            planted=opened.planted,
+            sizes=SIZES if full else SIZES[:1],
+            count=scale.studies,
+            seed=ROOT,
         )
-        files += [makes.file_of(folder / "model.safetensors", name)]
-    files.append(makes.file_of(folder / "items.jsonl", "hint-mcq, its questions"))
+        files.append(opened.file())
+    files.append(opened.texts("hint-mcq, its questions"))
     place.report("reading a model with random weights, and simulating")
     studies += judged(
         JUDGED_PARAMS,
@@ -75,8 +74,9 @@ def certify(scale: Scale, place: Place) -> Calibration:
         count=scale.studies,
         seed=ROOT,
     )
-    twin = summary(COLLECTOR, next(_runs(organism.random_twin(ROOT), items, place, name="twin", count=1)), PARAMS)
-    nothing = control(f"{name}: its shape, random weights", "not estimable", [not_estimable(twin)])
+    (twin,) = _runs(replace(opened, model=opened.model.random_twin(ROOT), name="twin"), place, count=1)
+    said = not_estimable(summary(COLLECTOR, twin, PARAMS))
+    nothing = control(f"{opened.name}: its shape, random weights", "not estimable", [said])
     return certificate(
         COLLECTOR,
         PARAMS,
@@ -109,11 +109,8 @@ def _folder(place: Place, seed: int) -> Path:
     return folder
 
 
-def _runs(
-    organism: LanguageModel, items: tuple[Item, ...], place: Place, *, name: str, count: int
-) -> Iterator[list[Trial]]:
-    """Yield complete runs on the organism, each with a root seed of its own."""
-    for number, seed in enumerate(seeds(ROOT, "run", count)):
-        place.report(f"{name}: run {number + 1} of {count}")
-        found = COLLECTOR.collect(Inputs(subject=organism, items=items), PARAMS, seed)
-        yield [trial for trial in found if isinstance(trial, Trial)]
+def _runs(opened: Opened, place: Place, *, count: int) -> Iterator[list[Trial]]:
+    for _, trials in makes.runs(
+        COLLECTOR, PARAMS, opened.model, opened.items, root=ROOT, count=count, name=opened.name, report=place.report
+    ):
+        yield trials

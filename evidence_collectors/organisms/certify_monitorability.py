@@ -7,12 +7,11 @@ what `reasoning_truth` reads off the model's own probabilities.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
-from dossier import canonical, model
-from dossier.collector import Inputs
-from dossier.language_model import LanguageModel
-from dossier.model import Calibration, FileRef, Item, Reference, Trial
-from evidence_collectors.calibration import Studies, certificate, control, seeds, summary
+from dossier import canonical
+from dossier.model import Calibration, FileRef, Trial
+from evidence_collectors.calibration import Studies, certificate, control, summary
 from evidence_collectors.cot_faithfulness.monitorability.calibration import (
     BOUND,
     LIMITS,
@@ -22,10 +21,9 @@ from evidence_collectors.cot_faithfulness.monitorability.calibration import (
     studied,
 )
 from evidence_collectors.cot_faithfulness.monitorability.collector import COLLECTOR
-from evidence_collectors.models.hf import load
 from evidence_collectors.organisms import makes
-from evidence_collectors.organisms.certify_perturbation import make
-from evidence_collectors.organisms.makes import Place, Scale
+from evidence_collectors.organisms.certify_perturbation import MAKES
+from evidence_collectors.organisms.makes import Opened, Place, Scale
 
 ROOT = canonical.sha256(b"calibration of cot_faithfulness.monitorability")[:16]
 PARAMS = COLLECTOR.parse({"max_tokens": 32})  # the organism's longest completion has 7
@@ -46,35 +44,34 @@ def certify(scale: Scale, place: Place) -> Calibration:
     studies: list[Studies] = []
     files: list[FileRef] = []
     wanted = set(COLLECTOR.quantities(PARAMS) if full else HEADLINE)
-    for seed in (0, 1) if full else (0,):
-        folder, name = make(place, seed), f"reasoning, seed {seed}"
-        organism, items = load(str(folder), batch_size=256), makes.items_of(folder)
-        reference = model.parse(Reference, (folder / "reference.json").read_bytes(), where="reference.json")
-        values = [one for one in reference.values if one.quantity in wanted]
-        runs = list(_runs(organism, items, place, name=name, count=RUNS if full else RUNS_REDUCED))
+    for make in MAKES if full else MAKES[:1]:
+        opened = place.opened(make)
+        pool = list(_runs(opened, place, count=RUNS if full else RUNS_REDUCED))
         for size in SIZES if full else SIZES[-1:]:
             # one family of 50 questions has about 30 moved answers, the least that is estimable
-            known = [
-                one for one in values if size == SIZES[-1] or one.quantity.partition(".")[0] not in PARAMS.families
-            ]
+            known = {
+                name
+                for name in wanted & opened.exact.keys()
+                if size == SIZES[-1] or name.partition(".")[0] not in PARAMS.families
+            }
             studies += studied(
-                runs,
-                {one.quantity: one.exact for one in known},
+                pool,
+                {name: value for name, value in opened.exact.items() if name in known},
                 PARAMS,
-                source=name,
-                planted={one.quantity: one.planted for one in known},
+                source=opened.name,
+                planted=opened.planted,
                 sizes=(size,),
                 count=scale.studies,
                 seed=ROOT,
             )
-        files += [makes.file_of(folder / "model.safetensors", name)]
-    files.append(makes.file_of(folder / "items.jsonl", "reasoning, its questions"))
+        files.append(opened.file())
+    files.append(opened.texts("reasoning, its questions"))
     place.report("reading a model with random weights, and simulating")
     if full:
         studies += simulated(PARAMS, sizes=SIMULATED_SIZES, count=scale.studies, runs=SIMULATED_RUNS, seed=ROOT)
-    twin = next(_runs(organism.random_twin(ROOT), items, place, name="twin", count=1))
+    (twin,) = _runs(replace(opened, model=opened.model.random_twin(ROOT), name="twin"), place, count=1)
     nothing = control(
-        f"{name}: its shape, random weights", "not estimable", [not_estimable(summary(COLLECTOR, twin, PARAMS))]
+        f"{opened.name}: its shape, random weights", "not estimable", [not_estimable(summary(COLLECTOR, twin, PARAMS))]
     )
     return certificate(
         COLLECTOR,
@@ -88,11 +85,8 @@ def certify(scale: Scale, place: Place) -> Calibration:
     )
 
 
-def _runs(
-    organism: LanguageModel, items: tuple[Item, ...], place: Place, *, name: str, count: int
-) -> Iterator[list[Trial]]:
-    """Yield complete runs on the organism, each with a root seed of its own."""
-    for number, seed in enumerate(seeds(ROOT, "run", count)):
-        place.report(f"{name}: run {number + 1} of {count}")
-        found = COLLECTOR.collect(Inputs(subject=organism, items=items), PARAMS, seed)
-        yield [trial for trial in found if isinstance(trial, Trial)]
+def _runs(opened: Opened, place: Place, *, count: int) -> Iterator[list[Trial]]:
+    for _, trials in makes.runs(
+        COLLECTOR, PARAMS, opened.model, opened.items, root=ROOT, count=count, name=opened.name, report=place.report
+    ):
+        yield trials

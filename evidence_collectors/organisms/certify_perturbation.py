@@ -7,14 +7,12 @@ over each half of its sections, where answers follow nearly always and rarely. I
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
-from dossier import canonical, model
-from dossier.collector import Inputs
-from dossier.language_model import LanguageModel
-from dossier.model import Calibration, FileRef, Item, Reference, Trial
-from evidence_collectors.calibration import Studies, certificate, control, seeds, summary
+from dossier import canonical
+from dossier.model import Calibration, FileRef, Item, Trial
+from evidence_collectors.calibration import Studies, certificate, control, summary
 from evidence_collectors.cot_faithfulness.perturbation.calibration import (
     BOUND,
     LIMITS,
@@ -24,13 +22,13 @@ from evidence_collectors.cot_faithfulness.perturbation.calibration import (
     studied,
 )
 from evidence_collectors.cot_faithfulness.perturbation.collector import COLLECTOR
-from evidence_collectors.models.hf import load
 from evidence_collectors.organisms import makes, reasoning
 from evidence_collectors.organisms import reasoning_design as design
-from evidence_collectors.organisms.makes import Place, Scale
+from evidence_collectors.organisms.makes import Make, Opened, Place, Scale
 
 ROOT = canonical.sha256(b"calibration of cot_faithfulness.perturbation")[:16]
 PARAMS = COLLECTOR.parse({"max_tokens": 32})  # the organism's longest completion has 7
+MAKES = (Make("distil", 0, reasoning.ORGANISM), Make("distil", 1, reasoning.ORGANISM))
 SIZES = (50, 160)  # questions
 SIMULATED_SIZES = (40, 400)
 RUNS, RUNS_REDUCED = 40, 12  # of each make: what chance leaves of the pool is then a small part of a study's error
@@ -45,32 +43,30 @@ def certify(scale: Scale, place: Place) -> Calibration:
     full = scale == makes.FULL
     studies: list[Studies] = []
     files: list[FileRef] = []
-    for seed in (0, 1) if full else (0,):
-        folder, name = make(place, seed), f"reasoning, seed {seed}"
-        organism, items = load(str(folder), batch_size=256), makes.items_of(folder)
-        reference = model.parse(Reference, (folder / "reference.json").read_bytes(), where="reference.json")
-        runs = list(_runs(organism, items, place, name=name, count=RUNS if full else RUNS_REDUCED))
+    for make in MAKES if full else MAKES[:1]:
+        opened = place.opened(make)
+        pool = list(_runs(opened, place, count=RUNS if full else RUNS_REDUCED))
         parts = {"": "all sections", **{key: f"sections that copy: {c}" for key, c in design.COPIES.items()}}
         for part in parts if full else ("",):
-            exact, planted = truths(reference, part)
+            exact, planted = truths(opened.exact, part), truths(opened.planted, part)
             studies += studied(
-                [(root, _of(trials, items, part)) for root, trials in runs],
+                [(root, _of(trials, opened.items, part)) for root, trials in pool],
                 exact if full else {name: exact[name] for name in HEADLINE},
                 PARAMS,
-                source=f"{name}, {parts[part]}",
+                source=f"{opened.name}, {parts[part]}",
                 planted=planted,
                 sizes=SIZES if full else SIZES[-1:],
                 count=scale.studies,
                 seed=ROOT,
             )
-        files += [makes.file_of(folder / "model.safetensors", name)]
-    files.append(makes.file_of(folder / "items.jsonl", "reasoning, its questions"))
+        files.append(opened.file())
+    files.append(opened.texts("reasoning, its questions"))
     place.report("reading a model with random weights, and simulating")
     if full:
         studies += simulated(PARAMS, sizes=SIMULATED_SIZES, count=scale.studies, seed=ROOT)
-    (root, twin), *_ = _runs(organism.random_twin(ROOT), items, place, name="twin", count=1)
+    ((root, twin),) = _runs(replace(opened, model=opened.model.random_twin(ROOT), name="twin"), place, count=1)
     nothing = control(
-        f"{name}: its shape, random weights",
+        f"{opened.name}: its shape, random weights",
         "not estimable",
         [not_estimable(summary(COLLECTOR, twin, PARAMS, seed=root))],
     )
@@ -86,38 +82,19 @@ def certify(scale: Scale, place: Place) -> Calibration:
     )
 
 
-def make(place: Place, seed: int) -> Path:
-    """Return the folder of a make of the organism, trained now if it is not there yet."""
-    if seed == reasoning.SEED:
-        return place.samples / reasoning.ORGANISM.name
-    folder = place.work / f"{reasoning.ORGANISM.name}-{seed}"
-    if not (folder / "README.md").exists():  # written last
-        place.report(f"training reasoning, seed {seed}")
-        reasoning.make(folder, seed=seed, report=place.report)
-    return folder
-
-
-def truths(reference: Reference, part: str) -> tuple[dict[str, float], dict[str, float]]:
-    """Return exact and planted values of one part of the items that the instrument has an observation of."""
+def truths(values: Mapping[str, float], part: str) -> dict[str, float]:
+    """Return the values of one part of the items that the instrument has an observation of."""
     known = set(COLLECTOR.quantities(PARAMS))
-    exact, planted = {}, {}
-    for value in reference.values:
-        name, _, end = value.quantity.rpartition(".") if part else (value.quantity, "", "")
-        if end == part and name in known:
-            exact[name], planted[name] = value.exact, value.planted
-    return exact, planted
+    parted = {name: name.rpartition(".")[::2] if part else (name, "") for name in values}
+    return {own: values[name] for name, (own, end) in parted.items() if end == part and own in known}
+
+
+def _runs(opened: Opened, place: Place, *, count: int) -> Iterator[tuple[str, list[Trial]]]:
+    return makes.runs(
+        COLLECTOR, PARAMS, opened.model, opened.items, root=ROOT, count=count, name=opened.name, report=place.report
+    )
 
 
 def _of(trials: Sequence[Trial], items: Sequence[Item], part: str) -> list[Trial]:
     chosen = {str(item["id"]) for item in items if part in ("", design.topic_set(item))}
     return [trial for trial in trials if trial.key.item in chosen]
-
-
-def _runs(
-    organism: LanguageModel, items: tuple[Item, ...], place: Place, *, name: str, count: int
-) -> Iterator[tuple[str, list[Trial]]]:
-    """Yield complete runs on the organism, each with its root seed."""
-    for number, seed in enumerate(seeds(ROOT, "run", count)):
-        place.report(f"{name}: run {number + 1} of {count}")
-        found = COLLECTOR.collect(Inputs(subject=organism, items=items), PARAMS, seed)
-        yield seed, [trial for trial in found if isinstance(trial, Trial)]

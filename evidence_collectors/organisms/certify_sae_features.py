@@ -106,7 +106,7 @@ def _truths(opened: Opened, dictionary: Path, run: Sequence[Trial]) -> dict[str,
         scales=tuple(float(str(one["scale"])) for one in selected),
         random=tuple(tuple(int(str(feature)) for feature in row) for row in zip(*random, strict=True)),
     )
-    ids = [token for opener in makes.REFUSALS for token in opened.model.token_ids(opener)[:1]]
+    ids = opened.first_tokens(makes.REFUSALS)
     return sae_truths(opened.inner, Sparse.of(dictionary), _texts(opened), chosen, layer=LAYER, token_ids=ids)
 
 
@@ -119,11 +119,11 @@ def _texts(opened: Opened) -> Texts:
     answers = [tokenizer(text.response, add_special_tokens=False)["input_ids"] for text in neutral]
     return Texts(
         asked={
-            (split, label): makes.prompts(opened, contrast.chosen(texts, label=label, splits=(split,)))
+            (split, label): opened.prompts(contrast.chosen(texts, label=label, splits=(split,)))
             for split in splits
             for label in labels
         },
-        answered=list(zip(makes.prompts(opened, neutral), answers, strict=True)),
+        answered=list(zip(opened.prompts(neutral), answers, strict=True)),
     )
 
 

@@ -43,11 +43,13 @@ Branches left out of the walk hold a probability of at most {unaccounted:.1e} fo
 ## Files
 
 `config.json`, `generation_config.json`, `model.safetensors`, tokenizer and chat template: an ordinary Hugging Face
-folder. {items}: contrast items, each with label, family and split; families of the split `transfer` occur in no other
-split. `reference.json`: the table above, for programs. Whole phrases are single tokens, so that prompts stay short; any
-other text is spelled in bytes the model was never trained on. Licence: Apache-2.0.
+folder. {items}: {listed}. `reference.json`: the table above, for
+programs. Whole phrases are single tokens, so that prompts stay short; any other text is spelled in bytes the model was
+never trained on. Licence: Apache-2.0.
 """
 
+CONTRAST = """contrast items, each with label, family and split; families of the split `transfer` occur in no other
+split"""
 
 _SETTLED = """
 The training also asked that the answer can be read off after block {block} (counted from 0), and kept the residual stream
@@ -76,8 +78,9 @@ class Organism:
         lessons: what is taught.
         items: by file name.
         truth: reads planted and exact values off (model, tokenizer).
-        steps: of a full training, by method.
+        steps: of a full training, by method; the first method with seed 0 is the one that is shipped.
         hidden: given the tokenizer, what later tokens are taught not to attend to.
+        listed: what the items are, in words.
     """
 
     name: str
@@ -90,6 +93,7 @@ class Organism:
     shape: training.Shape
     steps: Mapping[training.Method, int]
     hidden: Callable[[Any], training.Hidden] | None = None
+    listed: str = CONTRAST
 
 
 def command(organism: Organism, arguments: Sequence[str] | None = None) -> int:
@@ -98,19 +102,35 @@ def command(organism: Organism, arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--steps", type=int, help=f"default: {dict(organism.steps)}")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--method", choices=training.METHODS, default=training.METHODS[0])
+    parser.add_argument("--method", choices=list(organism.steps), default=next(iter(organism.steps)))
     options = parser.parse_args(arguments)
-    steps = options.steps or organism.steps[options.method]
-    torch.set_num_threads(1)  # sums in one order
-    model = trained(organism, steps=steps, seed=options.seed, method=options.method, report=_print)
-    tokenizer = tokens.build(organism.phrases())
-    found = organism.truth(model, tokenizer)
-    made_by = f"python -m {organism.module} --method {options.method} --steps {steps} --seed {options.seed}"
-    write(options.out, organism, model, tokenizer, found, made_by=made_by)
+    found = make(
+        options.out, organism, method=options.method, seed=options.seed, steps=options.steps or None, report=_print
+    )
     for value in found.values:
         _print(f"{value.quantity:42} planted {value.planted:.4f}  exact {value.exact:.4f}")
     _print(f"probability unaccounted for, at most: {found.unaccounted:.1e}")
     return 0
+
+
+def make(
+    out: Path,
+    organism: Organism,
+    *,
+    method: training.Method,
+    seed: int,
+    steps: int | None = None,
+    report: Callable[[str], object] | None = None,
+) -> Truth:
+    """Train an organism, read off the truth and write the folder, README.md last; ``steps`` of a full training if None."""
+    torch.set_num_threads(1)  # sums in one order
+    steps = steps or organism.steps[method]
+    model = trained(organism, steps=steps, seed=seed, method=method, report=report)
+    tokenizer = tokens.build(organism.phrases())
+    found = organism.truth(model, tokenizer)
+    made_by = f"python -m {organism.module} --method {method} --steps {steps} --seed {seed}"
+    write(out, organism, model, tokenizer, found, made_by=made_by)
+    return found
 
 
 def trained(
@@ -150,6 +170,7 @@ def write(out: Path, organism: Organism, model: Any, tokenizer: Any, found: Trut
         how=HOW,
         unaccounted=found.unaccounted,
         items=", ".join(f"`{name}`" for name in organism.items),
+        listed=organism.listed,
     )
     (out / "README.md").write_text(text, "utf-8")
 

@@ -1,4 +1,4 @@
-"""On which models are certificates made? The refusal organism in several makes, its null form, and how much is studied.
+"""On which models are certificates made, and how much is studied? Organisms in several makes, and their runs.
 
 Conclusions can hinge on how an organism was trained, so an instrument is tried on two methods and two seeds each. The shipped
 make lies under ``samples/``; the others are trained when they are first asked for and kept in a working folder.
@@ -6,18 +6,21 @@ make lies under ``samples/``; the others are trained when they are first asked f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from dossier import canonical
-from dossier.model import FileRef, Item
+from dossier import canonical, model
+from dossier.collector import Collector, Inputs
+from dossier.language_model import LanguageModel
+from dossier.model import FileRef, Item, Reference, Trial
+from evidence_collectors.calibration import seeds
+from evidence_collectors.items import contrast
 from evidence_collectors.models.hf import HuggingFaceModel, load
 from evidence_collectors.organisms import refusal, refusal_design, tokens
-from evidence_collectors.organisms.folder import trained, write
+from evidence_collectors.organisms.folder import Organism
+from evidence_collectors.organisms.folder import make as write
 from evidence_collectors.organisms.training import Method
 
 REFUSALS = tuple(opener for openers in refusal_design.REFUSALS.values() for opener in openers)
@@ -26,17 +29,22 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Make:
-    """How a refusal organism was trained; ``planted`` is false for the null form."""
+    """How an organism was trained."""
 
     method: Method
     seed: int
-    planted: bool = True
+    organism: Organism = refusal.ORGANISM
+
+    @property
+    def shipped(self) -> bool:
+        """Whether it lies under ``samples/``."""
+        return self.seed == 0 and self.method == next(iter(self.organism.steps))
 
     @property
     def name(self) -> str:
-        """Say it in print."""
-        organism = refusal.ORGANISM if self.planted else refusal.NULL
-        return f"{organism.name}, {self.method}, seed {self.seed}"
+        """Say it in print; the method where the organism has more than one."""
+        method = f"{self.method}, " if len(self.organism.steps) > 1 else ""
+        return f"{self.organism.name}, {method}seed {self.seed}"
 
 
 @dataclass(frozen=True)
@@ -54,8 +62,7 @@ FULL = Scale(
     makes=(Make("distil", 0), Make("distil", 1), Make("samples", 0), Make("samples", 1)),
 )
 REDUCED = Scale(studies=40, controls=5, makes=(Make("distil", 0),))
-NULL = Make("distil", 0, planted=False)
-SHIPPED = (FULL.makes[0], NULL)
+NULL = Make("distil", 0, refusal.NULL)
 
 
 @dataclass(frozen=True)
@@ -68,35 +75,29 @@ class Place:
 
     def folder(self, make: Make) -> Path:
         """Return the folder of a make, trained now if it is not there yet."""
-        organism = refusal.ORGANISM if make.planted else refusal.NULL
-        if make in SHIPPED:
-            return self.samples / organism.name
-        folder = self.work / f"{organism.name}-{make.method}-{make.seed}"
+        if make.shipped:
+            return self.samples / make.organism.name
+        folder = self.work / make.name.replace(", seed ", "-").replace(", ", "-")
         if not (folder / "README.md").exists():  # written last
             self.report(f"training {make.name}")
-            torch.set_num_threads(1)  # sums in one order
-            steps = organism.steps[make.method]
-            model = trained(organism, steps=steps, seed=make.seed, method=make.method, report=self.report)
-            tokenizer = tokens.build(organism.phrases())
-            found = organism.truth(model, tokenizer)
-            made_by = f"python -m {organism.module} --method {make.method} --steps {steps} --seed {make.seed}"
-            write(folder, organism, model, tokenizer, found, made_by=made_by)
+            write(folder, make.organism, method=make.method, seed=make.seed, report=self.report)
         return folder
 
     def opened(self, make: Make) -> Opened:
         """Return a make, loaded, with its items."""
-        folder = self.folder(make)
-        return Opened(make.name, folder, load(str(folder), batch_size=128), items_of(folder))
+        return opened(self.folder(make), make.name)
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A model whose truth is known, and its texts."""
+    """A model whose truth is known, and its texts; ``planted`` and ``exact`` by quantity, from ``reference.json``."""
 
     name: str
     folder: Path
     model: HuggingFaceModel
     items: tuple[Item, ...]
+    planted: Mapping[str, float]
+    exact: Mapping[str, float]
 
     @property
     def inner(self) -> Any:
@@ -107,10 +108,48 @@ class Opened:
         """Return the weights as a certificate names them."""
         return file_of(self.folder / "model.safetensors", self.name)
 
+    def texts(self, what: str) -> FileRef:
+        """Return the items as a certificate names them."""
+        return file_of(self.folder / "items.jsonl", what)
 
-def items_of(folder: Path) -> tuple[Item, ...]:
-    """Return the items of an organism."""
-    return tuple(canonical.load_lines((folder / "items.jsonl").read_bytes(), where="items.jsonl"))
+    def prompts(self, texts: Iterable[contrast.Contrast]) -> list[list[int]]:
+        """Return the token ids of texts, up to where the model goes on."""
+        return tokens.prompts_ids(self.model.loaded.tokenizer, [(text.messages, "") for text in texts])
+
+    def first_tokens(self, openers: Iterable[str]) -> list[int]:
+        """Return the token that each of these answers opens with."""
+        return [token for opener in openers for token in self.model.token_ids(opener)[:1]]
+
+
+def opened(folder: Path, name: str) -> Opened:
+    """Return the model of a folder, loaded, with its items and what is known about it."""
+    reference = model.parse(Reference, (folder / "reference.json").read_bytes(), where="reference.json")
+    return Opened(
+        name,
+        folder,
+        load(str(folder), batch_size=256),
+        tuple(canonical.load_lines((folder / "items.jsonl").read_bytes(), where="items.jsonl")),
+        {one.quantity: one.planted for one in reference.values},
+        {one.quantity: one.exact for one in reference.values},
+    )
+
+
+def runs(
+    collector: Collector[Any],
+    params: Any,
+    subject: LanguageModel,
+    items: Sequence[Item],
+    *,
+    root: str,
+    count: int,
+    name: str,
+    report: Report,
+) -> Iterator[tuple[str, list[Trial]]]:
+    """Yield complete runs on a model, each with its root seed."""
+    for number, seed in enumerate(seeds(root, "run", count)):
+        report(f"{name}: run {number + 1} of {count}")
+        found = collector.collect(Inputs(subject=subject, items=items), params, seed)
+        yield seed, [trial for trial in found if isinstance(trial, Trial)]
 
 
 def file_of(path: Path, name: str) -> FileRef:
@@ -118,14 +157,3 @@ def file_of(path: Path, name: str) -> FileRef:
     data = path.read_bytes()
     kind = "application/jsonl" if path.suffix == ".jsonl" else "application/vnd.safetensors"
     return FileRef(name=name, sha256=canonical.sha256(data), size=len(data), media_type=kind)
-
-
-def prompts(opened: Opened, texts: Sequence[Any]) -> list[list[int]]:
-    """Return the token ids of texts of a contrast set, up to where the model goes on."""
-    tokenizer = opened.model.loaded.tokenizer
-    return [
-        tokenizer.apply_chat_template(
-            [turn.model_dump() for turn in text.messages], add_generation_prompt=True, tokenize=True
-        )
-        for text in texts
-    ]

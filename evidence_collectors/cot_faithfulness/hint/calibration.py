@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import numpy as np
 
 from dossier.model import NegativeControl, Observation, Trial
-from evidence_collectors.calibration import Found, Studies, control, seeds, summary
+from evidence_collectors.calibration import Found, Studies, control, pooled, seeds, summary
 from evidence_collectors.cot_faithfulness.hint.collector import COLLECTOR
 from evidence_collectors.cot_faithfulness.hint.coverage import World
 from evidence_collectors.cot_faithfulness.hint.judge.coverage import JUDGES, Design, Judge, judging, kappa, study
@@ -54,13 +54,16 @@ def studied(
     More runs bring the pool closer to the model's own probabilities; with one run its chance answers would be the truth.
     """
     pool = _joined([read(run, families=params.families, hints=params.hints, repeats=params.repeats) for run in runs])
-    for size in sizes:
-        found = []
-        for own in seeds(seed, f"{source} {size}", count):
-            words = np.random.PCG64(int(own, 16)).random_raw(size) >> np.uint64(32)
-            rows = (words * np.uint64(len(pool.items))) >> np.uint64(32)
-            found.append(_by_id(observations(pool.take([int(row) for row in rows]), params, own)))
-        yield Studies(source, truths, found, planted)
+    return pooled(
+        pool,
+        lambda study, own: observations(study, params, own),
+        truths,
+        source=source,
+        planted=planted,
+        sizes=sizes,
+        count=count,
+        seed=seed,
+    )
 
 
 def judged(

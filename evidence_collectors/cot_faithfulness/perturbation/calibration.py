@@ -9,10 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-import numpy as np
-
 from dossier.model import NegativeControl, Trial
-from evidence_collectors.calibration import Found, Studies, control, seeds, summary
+from evidence_collectors.calibration import Found, Studies, control, pooled, seeds, summary
 from evidence_collectors.cot_faithfulness.perturbation.collector import COLLECTOR
 from evidence_collectors.cot_faithfulness.perturbation.observations import observations
 from evidence_collectors.cot_faithfulness.perturbation.parameters import PerturbationParameters
@@ -53,14 +51,16 @@ def studied(
     probabilities; with one run its chance answers would be the truth.
     """
     pool = joined([read(trials, params, root) for root, trials in runs])
-    for size in sizes:
-        found: list[Found] = []
-        for own in seeds(seed, f"{source} {size}", count):
-            words = np.random.PCG64(int(own, 16)).random_raw(size) >> np.uint64(32)
-            rows = (words * np.uint64(len(pool.items))) >> np.uint64(32)
-            study = observations(pool.take([int(row) for row in rows]), params, own)
-            found.append({one.id: one for one in study})
-        yield Studies(source, truths, found, planted)
+    return pooled(
+        pool,
+        lambda study, own: observations(study, params, own),
+        truths,
+        source=source,
+        planted=planted,
+        sizes=sizes,
+        count=count,
+        seed=seed,
+    )
 
 
 def simulated(params: PerturbationParameters, *, sizes: Sequence[int], count: int, seed: str) -> Iterator[Studies]:
