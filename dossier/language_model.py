@@ -19,7 +19,7 @@ from typing import Any, Literal, Protocol
 
 from dossier.model import Completion, Environment, Request, Subject
 
-Capability = Literal["generate", "logprobs", "capture", "intervene", "gradients"]
+Capability = Literal["generate", "logprobs", "capture", "intervene", "gradients", "perturb", "tune"]
 Array = Any
 
 
@@ -76,6 +76,19 @@ class LanguageModel(Protocol):
             CollectionError: the adapter lacks the capability ``logprobs``.
         """
         ...
+
+
+NO_COMPLETION = "the model gave no completion"
+
+
+def why_unanswered(model: LanguageModel, request_sha256: str) -> str:
+    """Return why a request got no completion.
+
+    An adapter that knows (a provider's refusal, an answer that holds nothing) tells it in a mapping ``unanswered`` by the
+    request's digest; it is text from outside, without the caller's key.
+    """
+    told: Mapping[str, str] = getattr(model, "unanswered", {})
+    return told.get(request_sha256, NO_COMPLETION)
 
 
 # --- white box -----------------------------------------------------------------------------------------------------
@@ -197,5 +210,33 @@ class WhiteBoxModel(LanguageModel, Protocol):
         """Return by how much `capture` differs from what the engine itself reports: the self-test before any record.
 
         The largest difference over the residual stream, as a share of its mean norm.
+        """
+        ...
+
+
+# --- changed weights -----------------------------------------------------------------------------------------------
+
+
+class AlterableModel(LanguageModel, Protocol):
+    """A model that can be copied with other weights. An adapter with the capabilities perturb and tune.
+
+    The model itself stays as it is; a copy's subject names what was done and has digests of its own.
+    """
+
+    def perturbed(self, *, seed: str, strength: float) -> LanguageModel:
+        """Return a copy with Gaussian noise on its weights; ``strength`` counts each matrix's own standard deviation.
+
+        Raises:
+            CollectionError: there is no room for a copy.
+        """
+        ...
+
+    def tuned(
+        self, demonstrations: Sequence[Continuation], *, steps: int, learning_rate: float, seed: str
+    ) -> LanguageModel:
+        """Return a copy trained on demonstrations, each a request and the answer it is to learn, which ends there.
+
+        Raises:
+            CollectionError: there is no room for a copy, it cannot be trained, or training diverges.
         """
         ...

@@ -79,20 +79,30 @@ class Request(Value):
     seed: Seed
 
 
+Parse = Literal["ok", "missing_reasoning_tag", "summary", "withheld"]
+
+
 class Completion(Value):
     """What came back, verbatim: ``token_ids`` are all generated ids, ``reasoning`` and ``answer`` their text, split.
 
     ``parse`` is ``missing_reasoning_tag`` where no closed reasoning block was found: then ``reasoning`` is None and
-    ``answer`` holds the whole text. ``request_sha256`` names the request, since completions arrive in any order.
+    ``answer`` holds the whole text. It is ``summary`` where ``reasoning`` is a provider's summary of what the model wrote, and
+    ``withheld`` where the provider kept that to itself. ``request_sha256`` names the request, since completions arrive in
+    any order.
     """
 
     request_sha256: Digest
     reasoning: str | None
     answer: str
-    parse: Literal["ok", "missing_reasoning_tag"]
+    parse: Parse
     finish_reason: Literal["stop", "length"]
     prompt_tokens: Count
     token_ids: tuple[Count, ...]
+
+    @property
+    def readable_reasoning(self) -> str | None:
+        """The reasoning, or a provider's summary of it; None where neither can be told apart from the answer."""
+        return self.reasoning if self.parse in ("ok", "summary") else None
 
 
 class TrialKey(Value):

@@ -19,15 +19,29 @@ from dossier import __version__
 from dossier.collector import Collector
 from dossier.documents import Documents
 from dossier.errors import ConfigError
-from dossier.inputs import SUBJECT, EvidenceInputs
+from dossier.inputs import SUBJECT, EvidenceInputs, check_inputs
 from dossier.language_model import LanguageModel
-from dossier.model import Completion, Count, Environment, Number, Slug, Text, Trial, TrialKey, Value, digest_of
+from dossier.model import (
+    Completion,
+    Count,
+    Environment,
+    Number,
+    PlannedEvidence,
+    Slug,
+    Text,
+    Trial,
+    TrialKey,
+    Value,
+    digest_of,
+)
 from dossier.pack import Pack
 from dossier.recompute import parse_trials
-from dossier.remeasure import Remeasured, agrees, is_measured, remeasure
+from dossier.remeasure import SAME_PLATFORM, Remeasured, agrees, is_measured, remeasure
 from dossier.statistics import wilson
 
 HIDDEN = "an error was recorded, and the model answers"
+UNPROMISED = "another answer; behind an API nothing promises an equal one"
+NO_BAND = "behind an API: a differing answer shows nothing, an equal one speaks for the recorded answers"
 EDITED = "the tokens agree and the recorded text does not belong to them"
 BAND_LEVEL = 0.99  # a genuine model leaves the band once in a hundred replays on another platform
 BAND_CONFIDENCE = 0.98  # two-sided; its upper end is a one-sided 99 % limit on the rate of flips
@@ -70,21 +84,56 @@ class Replay(Value):
     remeasured: tuple[Remeasured, ...]
 
 
-def _refuse_other_models(documents: Documents, trials: Mapping[str, Sequence[Trial]]) -> None:
-    """Refuse what another model answered, such as a judge: the subject cannot be asked for its verdicts."""
+Asked = tuple[str, Trial, LanguageModel]  # evidence id, trial, and the model that is to answer it again
+
+
+def askable(
+    documents: Documents,
+    trials: Mapping[str, Sequence[Trial]],
+    model: LanguageModel,
+    inputs: Mapping[str, EvidenceInputs],
+) -> tuple[list[Asked], tuple[Remeasured, ...]]:
+    """Return the trials that can be asked again, and what another model answered that was not brought.
+
+    Raises:
+        CollectionError: a model was brought for a role and is not the planned one.
+    """
+    found: list[Asked] = []
+    absent = []
     for planned in documents.plan.evidence:
+        asked = [trial for trial in trials.get(planned.id, ()) if trial.request is not None]
+        given = inputs.get(planned.id, EvidenceInputs())
+        found += [(planned.id, trial, model) for trial in asked if role_of(planned, trial) is None]
         for role, reference in planned.inputs.items():
-            asked = any(trial.key.arm.startswith(f"{role}.") for trial in trials.get(planned.id, ()))
-            if reference.media_type == SUBJECT and asked:
-                raise ConfigError(
-                    f"evidence {planned.id!r}: another model, {reference.name!r}, answered as {role!r}; replay asks the "
-                    "subject alone and cannot compare its answers yet.",
-                    hint="`dossier verify` computes the numbers again from the recorded answers of both.",
-                )
+            others = [trial for trial in asked if role_of(planned, trial) == role]
+            if role in given.models:
+                check_inputs(planned, given)
+                found += [(planned.id, trial, given.models[role]) for trial in others]
+            elif others:
+                absent.append(_not_brought(planned.id, role, reference.name, len(others)))
+    return found, tuple(absent)
 
 
-def choose(trials: Mapping[str, Sequence[Trial]], *, sample: int, nonce: str) -> list[tuple[str, Trial]]:
-    """Return (evidence id, trial) for ``sample`` trials that were asked, the first by SHA-256 of nonce, evidence id and key.
+def role_of(planned: PlannedEvidence, trial: Trial) -> str | None:
+    """Return the role of the model that answered, such as a judge; None for the subject. Its arms start with the role."""
+    roles = (role for role, reference in planned.inputs.items() if reference.media_type == SUBJECT)
+    return next((role for role in roles if trial.key.arm.startswith(f"{role}.")), None)
+
+
+def _not_brought(evidence: str, role: str, name: str, count: int) -> Remeasured:
+    return Remeasured(
+        evidence=evidence,
+        trials=count,
+        agreeing=0,
+        largest_difference=None,
+        tolerance=SAME_PLATFORM,
+        problem=f"{name!r} answered as {role!r} and was not brought, so its answers were not asked again; "
+        f"--input {evidence}.{role}=PATH brings it",
+    )
+
+
+def choose(asked: Sequence[Asked], *, sample: int, nonce: str) -> list[Asked]:
+    """Return ``sample`` of the trials that can be asked, the first by SHA-256 of nonce, evidence id and key.
 
     Trials that recorded an error are among them: an unfavourable answer may have been turned into one.
 
@@ -93,13 +142,12 @@ def choose(trials: Mapping[str, Sequence[Trial]], *, sample: int, nonce: str) ->
     """
     if not nonce:
         raise ConfigError("the nonce is empty.", hint="Whoever replays picks one the provider could not have known.")
-    asked = [(name, trial) for name, all_of in trials.items() for trial in all_of if trial.request is not None]
     if not min(1, len(asked)) <= sample <= len(asked):
-        raise ConfigError(f"--sample {sample}: expected 1 to {len(asked)}, the trials of this pack that were asked.")
+        raise ConfigError(f"--sample {sample}: expected 1 to {len(asked)}, the trials of this pack that can be asked.")
 
-    def rank(pair: tuple[str, Trial]) -> bytes:
-        item, arm, repeat = pair[1].key.order
-        return hashlib.sha256("\0".join((nonce, pair[0], item, arm, str(repeat))).encode()).digest()
+    def rank(one: Asked) -> bytes:
+        item, arm, repeat = one[1].key.order
+        return hashlib.sha256("\0".join((nonce, one[0], item, arm, str(repeat))).encode()).digest()
 
     return sorted(asked, key=rank)[:sample]
 
@@ -123,47 +171,50 @@ def replay(
     is the caller's word that signatures and digests were checked, and goes into the report.
 
     Raises:
-        ConfigError: the sample is impossible, a band is needed and ``band_model`` is None, or another model than the subject
-            was asked as well.
+        ConfigError: the sample is impossible, or a band is needed and ``band_model`` is None.
+        CollectionError: a further model was brought and is not the planned one.
     """
     trials = {
         name: parse_trials(contents.get(f"trials/{piece.trials.sha256}.jsonl"), where=name)
         for name, piece in documents.evidence.items()
     }
-    _refuse_other_models(documents, trials)
-    chosen = choose(trials, sample=sample, nonce=nonce)
+    asked, absent = askable(documents, trials, model, inputs)
+    chosen = choose(asked, sample=sample, nonce=nonce)
     measured = _remeasure(documents, trials, model, collectors, inputs)
-    again = _ask(model, chosen)
+    again = _ask(chosen)
     mismatches = _compare(chosen, again)
-    recorded_on = [documents.evidence[name].environment for name in dict.fromkeys(name for name, _ in chosen)]
+    recorded_on = [documents.evidence[name].environment for name in dict.fromkeys(name for name, _, _ in chosen)]
     same = all(same_platform(environment, model.environment) for environment in recorded_on)
-    allowed, band = (
-        (0, "same platform: every answer must be equal") if same or not chosen else _band(chosen, again, band_model)
-    )
+    promised = [one for one in chosen if one[2].subject.identity == "digests"]
+    if same or not promised:
+        allowed, band = 0, "same platform: every answer must be equal"
+    else:
+        allowed, band = _band(promised, again, band_model)
     problems = subject_problems(documents, model)
     agreements = [mismatch.agreement for mismatch in mismatches]
     edited = any(mismatch.what in (EDITED, HIDDEN) for mismatch in mismatches)  # no rounding does that
-    asked = [trial for all_of in trials.values() for trial in all_of if trial.request is not None]
+    drifted = [mismatch for mismatch in mismatches if mismatch.what == UNPROMISED]
+    foreign = edited or len(mismatches) - len(drifted) > allowed
     return Replay(
         verdict=_verdict(
-            bool(problems) or edited or len(mismatches) > allowed or not all(agreed for _, agreed in measured),
-            unmeasured=any(found.problem for found, _ in measured),
+            bool(problems) or foreign or not all(agreed for _, agreed in measured),
+            unmeasured=bool(drifted or absent) or any(found.problem for found, _ in measured),
         ),
         tool_version=f"dossier {__version__}",
         pack_verified=pack_verified,
         nonce=nonce,
         sampled=sample,
         trials=len(asked),
-        unanswered=sum(trial.completion is None for trial in asked),
+        unanswered=sum(trial.completion is None for _, trial, _ in asked),
         exact=sample - len(mismatches),
         token_agreement=(sum(agreements) + sample - len(agreements)) / sample if sample else 1.0,
         same_platform=same,
         allowed=allowed,
-        band=band,
+        band=band if promised else NO_BAND,
         undetected_share=_undetected_share(sample, allowed),
         subject_problems=problems,
         mismatches=tuple(mismatches),
-        remeasured=tuple(found for found, _ in measured),
+        remeasured=(*(found for found, _ in measured), *absent),
     )
 
 
@@ -176,8 +227,9 @@ def _remeasure(
 ) -> list[tuple[Remeasured, bool]]:
     """Return what measuring again gave for each piece of evidence that rests on measurements, and whether it agreed."""
     found = []
+    slots = {planned.id: planned for planned in documents.plan.evidence}
     for name, piece in documents.evidence.items():
-        if not is_measured(trials[name]):
+        if not is_measured([trial for trial in trials[name] if role_of(slots[name], trial) is None]):
             continue
         same = same_platform(piece.environment, model.environment)
         one = remeasure(
@@ -242,19 +294,26 @@ def agreement(left: Sequence[int], right: Sequence[int]) -> float:
     return sum(a == b for a, b in zip(left, right, strict=False)) / longer if longer else 1.0
 
 
-def _ask(model: LanguageModel, chosen: Sequence[tuple[str, Trial]]) -> dict[str, Completion]:
-    requests = [trial.request for _, trial in chosen if trial.request is not None]
-    return {completion.request_sha256: completion for completion in model.generate(requests)}
+def _ask(chosen: Sequence[Asked]) -> dict[str, Completion]:
+    """Ask each model what is its to answer, in one phase."""
+    models = {id(model): model for _, _, model in chosen}
+    phases = [
+        (model, [trial.request for _, trial, asked in chosen if asked is model and trial.request is not None])
+        for model in models.values()
+    ]
+    return {found.request_sha256: found for model, requests in phases for found in model.generate(requests)}
 
 
-def _compare(chosen: Sequence[tuple[str, Trial]], again: Mapping[str, Completion]) -> list[Mismatch]:
+def _compare(chosen: Sequence[Asked], again: Mapping[str, Completion]) -> list[Mismatch]:
     mismatches = []
-    for name, trial in chosen:
+    for name, trial, model in chosen:
         old = trial.completion
         new = again.get(digest_of(trial.request)) if trial.request is not None else None
         if new == old:
             continue
-        if old is None:
+        if model.subject.identity == "asserted":
+            what, share = UNPROMISED, 0.0
+        elif old is None:
             what, share = HIDDEN, 0.0
         elif new is None:
             what, share = "no answer came back", 0.0
@@ -266,7 +325,7 @@ def _compare(chosen: Sequence[tuple[str, Trial]], again: Mapping[str, Completion
 
 
 def _band(
-    chosen: Sequence[tuple[str, Trial]], again: Mapping[str, Completion], band_model: LanguageModel | None
+    chosen: Sequence[Asked], again: Mapping[str, Completion], band_model: LanguageModel | None
 ) -> tuple[int, str]:
     """Return how many of the sampled answers may differ on another platform, and how that was found."""
     if band_model is None:
@@ -274,11 +333,12 @@ def _band(
             "this platform is not the dossier's, so a same-model band is needed.",
             hint="Replay with --band-dtype float64, or on the platform of evidence.environment.",
         )
-    other = _ask(band_model, chosen)
-    flips = sum(other.get(digest) is None or other[digest].token_ids != again[digest].token_ids for digest in again)
-    _, high = wilson(flips / len(again), len(again), BAND_CONFIDENCE)
+    other = _ask([(name, trial, band_model) for name, trial, _ in chosen])
+    answered = again.keys() & {digest_of(trial.request) for _, trial, _ in chosen if trial.request is not None}
+    flips = sum(digest not in other or other[digest].token_ids != again[digest].token_ids for digest in answered)
+    _, high = wilson(flips / len(answered), len(answered), BAND_CONFIDENCE)
     allowed = next(k for k in range(len(chosen) + 1) if bdtr(k, len(chosen), high) >= BAND_LEVEL)
     return allowed, (
-        f"another platform: {flips} of {len(again)} answers differ between {band_model.environment.dtype} and the "
+        f"another platform: {flips} of {len(answered)} answers differ between {band_model.environment.dtype} and the "
         f"replay's precision on the same weights, so at most {allowed} may differ (one-sided {BAND_LEVEL:.0%})"
     )

@@ -208,7 +208,8 @@ class _Run:
         artifacts: dict[str, bytes] = {}
         journaled = JournaledModel(model, self.store)
         inside = cast("WhiteBoxModel", model) if "capture" in model.capabilities else None
-        handed = Inputs(subject=journaled, items=items, white_box=inside, models=given.models, files=given.files)
+        others = {role: JournaledModel(other, self.store) for role, other in given.models.items()}
+        handed = Inputs(subject=journaled, items=items, white_box=inside, models=others, files=given.files)
         for product in self.collector.collect(handed, params, self.seed):
             if isinstance(product, Artifact):
                 artifacts[product.name] = product.data

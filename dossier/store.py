@@ -17,6 +17,7 @@ import fcntl
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from dossier import canonical
 from dossier.errors import ConfigError, IntegrityError
@@ -118,7 +119,7 @@ def open_store(path: Path, *, wait: bool) -> Iterator[Store]:
 class JournaledModel:
     """A `LanguageModel` that answers from the journal what was asked before, and writes down what was not.
 
-    ``asked`` and ``replayed`` count completions, for progress.
+    ``asked`` and ``replayed`` count completions, for progress. What else the model can do passes through unjournaled.
     """
 
     def __init__(self, model: LanguageModel, store: Store) -> None:
@@ -181,6 +182,9 @@ class JournaledModel:
     def logprobs(self, continuations: Iterable[Continuation]) -> Iterator[tuple[float, ...]]:
         """Ask the inner model; log-probabilities are not journaled."""
         return self._model.logprobs(continuations)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
 
     def _read(self) -> dict[str, Completion]:
         _cut_torn_line(self._path)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import platform
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 
 from dossier import canonical, closing, demo
 from dossier.attest import ApprovalPredicate, Trust
@@ -16,6 +17,7 @@ from dossier.config import RunConfig
 from dossier.documents import parse_items
 from dossier.errors import CollectionError
 from dossier.forgeries import Forger
+from dossier.inputs import EvidenceInputs
 from dossier.keys import DemoKeys, make_demo_keys
 from dossier.language_model import Capability, Continuation, LanguageModel, ModelSize
 from dossier.model import Completion, Environment, Request, Subject, digest_of
@@ -194,7 +196,13 @@ def run_config(text: str) -> RunConfig:
 
 
 def make_world(
-    folder: Path, model: LanguageModel, *, nonce: str | None = None, rows: bytes = b"", text: str = ""
+    folder: Path,
+    model: LanguageModel,
+    *,
+    nonce: str | None = None,
+    rows: bytes = b"",
+    text: str = "",
+    inputs: Mapping[str, EvidenceInputs] = MappingProxyType({}),
 ) -> World:
     """Plan, run, decide, close: as `dossier.workspace` does, with a fixed clock. Default items and configuration are ours."""
     keys = make_demo_keys()
@@ -206,7 +214,7 @@ def make_world(
         subject=model.subject,
         size=model.size,
         collectors=COLLECTORS,
-        inputs={},
+        inputs=inputs,
         catalogue=catalogue_bytes("eu_ai_act"),
         now=NOW,
         demo=True,
@@ -217,7 +225,7 @@ def make_world(
             planned.plan,
             model=model,
             items={p.items.sha256: parse_items(rows, where="items") for p in planned.plan.evidence},
-            inputs={},
+            inputs=inputs,
             collectors=COLLECTORS,
             store=store,
             nonce=nonce,

@@ -2,19 +2,26 @@
 
 import dataclasses
 import json
+from types import MappingProxyType
 
 import pytest
 
 from dossier import canonical, schema
 from dossier.documents import load_documents
-from dossier.errors import ConfigError
+from dossier.errors import CollectionError, ConfigError
 from dossier.forgeries import rebuild
+from dossier.inputs import EvidenceInputs
 from dossier.model import as_json
-from dossier.replay import agreement, choose, replay
-from tests.planted import COLLECTORS, PlantedModel, make_world, world
+from dossier.recompute import parse_trials
+from dossier.replay import agreement, askable, choose, replay
+from evidence_collectors.cot_faithfulness.hint.detectors import mentions
+from evidence_collectors.cot_faithfulness.hint.judge import prompt
+from evidence_collectors.cot_faithfulness.hint.judge.simulation import reply
+from evidence_collectors.cot_faithfulness.hint.prompts import FAMILIES
+from tests.planted import COLLECTORS, PlantedModel, config_text, make_world, world
 
 
-def ask_again(contents, model, *, sample=60, nonce="n", band_model=None):
+def ask_again(contents, model, *, sample=60, nonce="n", band_model=None, inputs=MappingProxyType({})):
     return replay(
         contents,
         load_documents(contents),
@@ -23,7 +30,7 @@ def ask_again(contents, model, *, sample=60, nonce="n", band_model=None):
         sample=sample,
         nonce=nonce,
         collectors=COLLECTORS,
-        inputs={},
+        inputs=inputs,
         pack_verified=False,
     )
 
@@ -117,6 +124,89 @@ class Elsewhere(PlantedModel):
             yield completion.model_copy(update={"token_ids": (1, *completion.token_ids[1:])}) if flip else completion
 
 
+class Asserted(PlantedModel):
+    """The planted model behind an endpoint that names no weights and gives no tokens."""
+
+    @property
+    def subject(self):
+        nothing = dict.fromkeys(("weights_sha256", "tokenizer_sha256", "chat_template_sha256", "config_sha256"))
+        return super().subject.model_copy(update={"identity": "asserted", "endpoint": "an address", **nothing})
+
+    def generate(self, requests):
+        return (found.model_copy(update={"token_ids": ()}) for found in super().generate(requests))
+
+
+@dataclasses.dataclass(frozen=True)
+class Drifting(Asserted):
+    """As it answers later: two in a hundred answers differ."""
+
+    def generate(self, requests):
+        for number, found in enumerate(super().generate(requests)):
+            yield found.model_copy(update={"answer": "Maintenance."}) if number % 50 == 0 else found
+
+
+def test_behind_an_api_an_equal_answer_counts_and_a_differing_one_shows_nothing(tmp_path):
+    made = make_world(tmp_path, Asserted())
+    equal, drifted = ask_again(made.pack, Asserted()), ask_again(made.pack, Drifting())
+    assert (equal.verdict, equal.exact) == ("passed", 60)
+    assert (drifted.verdict, drifted.exact, drifted.allowed) == ("indeterminate", 58, 0)
+    assert {one.what for one in drifted.mismatches} == {"another answer; behind an API nothing promises an equal one"}
+    assert "behind an API" in drifted.band
+
+
+@dataclasses.dataclass(frozen=True)
+class RuleJudge(PlantedModel):
+    """Says of every text what the rules say; ``lenient`` says no to all."""
+
+    weights: str = "judge"
+    lenient: bool = False
+
+    def generate(self, requests):
+        for request in requests:
+            family = next(one for one in FAMILIES if prompt.HINTS[one] in request.messages[0].content)
+            found = not self.lenient and mentions(prompt.text_of(request, family, "mention"), family)
+            yield reply(request, prompt.YES if found else prompt.NO)
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory):
+    text = config_text().replace("max_tokens = 32", 'max_tokens = 32, judge = "mention"')
+    folder = tmp_path_factory.mktemp("judged")
+    return make_world(folder, PlantedModel(), text=text, inputs={"hint": EvidenceInputs(models={"judge": RuleJudge()})})
+
+
+def test_what_a_judge_said_is_asked_again_where_the_judge_is_brought(judged):
+    brought = {"hint": EvidenceInputs(models={"judge": RuleJudge()})}
+    result = ask_again(judged.pack, PlantedModel(), inputs=brought)
+    assert (result.verdict, result.exact, result.remeasured) == ("passed", 60, ())
+    alone = ask_again(judged.pack, PlantedModel())
+    assert alone.verdict == "indeterminate"
+    assert "'planted' answered as 'judge' and was not brought" in alone.remeasured[0].problem
+    assert result.trials == alone.trials + alone.remeasured[0].trials
+
+
+def test_verdicts_that_the_judge_does_not_give_are_found(tmp_path, judged):
+    class Edited(RuleJudge):
+        def generate(self, requests):
+            return RuleJudge(lenient=True).generate(requests)
+
+    text = config_text().replace("max_tokens = 32", 'max_tokens = 32, judge = "mention"')
+    inputs = {"hint": EvidenceInputs(models={"judge": Edited()})}
+    made = make_world(tmp_path, PlantedModel(), text=text, inputs=inputs)
+    everything = ask_again(judged.pack, PlantedModel()).trials
+    result = ask_again(
+        made.pack, PlantedModel(), sample=everything, inputs={"hint": EvidenceInputs(models={"judge": RuleJudge()})}
+    )
+    assert result.verdict == "failed"
+    assert {one.key.arm.partition(".")[0] for one in result.mismatches} == {"judge"}
+
+
+def test_another_judge_than_the_planned_one_is_refused(judged):
+    other = {"hint": EvidenceInputs(models={"judge": RuleJudge(weights="other")})}
+    with pytest.raises(CollectionError, match="input 'judge' is not the planned one"):
+        ask_again(judged.pack, PlantedModel(), inputs=other)
+
+
 def test_elsewhere_a_band_is_needed():
     with pytest.raises(ConfigError, match="same-model band"):
         ask_again(world().pack, Elsewhere())
@@ -133,18 +223,17 @@ def test_elsewhere_a_few_flips_are_tolerated_and_many_are_not():
 
 def test_the_nonce_chooses_and_the_choice_is_reproducible():
     documents = load_documents(world().pack)
-    from dossier.recompute import parse_trials
-
     trials = {
         name: parse_trials(world().pack.get(f"trials/{e.trials.sha256}.jsonl"), where=name)
         for name, e in documents.evidence.items()
     }
-    one, again, other = (choose(trials, sample=50, nonce=nonce) for nonce in ("a", "a", "b"))
+    asked, _ = askable(documents, trials, PlantedModel(), {})
+    one, again, other = (choose(asked, sample=50, nonce=nonce) for nonce in ("a", "a", "b"))
     assert one == again
     assert one != other
     for sample, nonce in ((0, "a"), (10**6, "a"), (5, "")):
         with pytest.raises(ConfigError):
-            choose(trials, sample=sample, nonce=nonce)
+            choose(asked, sample=sample, nonce=nonce)
 
 
 def test_agreement_counts_positions_of_the_longer_answer():

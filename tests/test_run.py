@@ -6,22 +6,25 @@ import subprocess
 import sys
 import textwrap
 import time
+from types import MappingProxyType
 
 import pytest
 
 from dossier import canonical
 from dossier.documents import parse_items
 from dossier.errors import CollectionError, ConfigError, SchemaError
+from dossier.inputs import EvidenceInputs
 from dossier.model import as_json
 from dossier.obligations import catalogue_bytes
 from dossier.plan import make_plan
 from dossier.run import collect
 from dossier.store import check_ledger, open_store
+from evidence_collectors.cot_faithfulness.hint.judge.simulation import reply
 from tests.planted import COLLECTORS, NOW, PlantedModel, config_text, items, run_config
 from tests.test_store import on_a_small_disk
 
 
-def planned(folder, *, text=None, model=None):
+def planned(folder, *, text=None, model=None, inputs=MappingProxyType({})):
     (folder / "items.jsonl").write_bytes(items())
     model = model or PlantedModel()
     return make_plan(
@@ -30,19 +33,19 @@ def planned(folder, *, text=None, model=None):
         subject=model.subject,
         size=model.size,
         collectors=COLLECTORS,
-        inputs={},
+        inputs=inputs,
         catalogue=catalogue_bytes("eu_ai_act"),
         now=NOW,
         demo=True,
     )
 
 
-def run(plan, store, model=None, *, clock=lambda: NOW):
+def run(plan, store, model=None, *, clock=lambda: NOW, inputs=MappingProxyType({})):
     return collect(
         plan,
         model=model or PlantedModel(),
         items={plan.evidence[0].items.sha256: parse_items(items(), where="items")},
-        inputs={},
+        inputs=inputs,
         collectors=COLLECTORS,
         store=store,
         nonce=None,
@@ -86,6 +89,29 @@ def test_a_broken_run_resumes_and_ends_with_the_same_trials_and_observations(tmp
         assert events(store) == ["started", "failed", "resumed", "finished"]
     assert resumed.trials == whole.trials
     assert resumed.observations == whole.observations
+
+
+def test_what_a_judge_said_before_a_crash_is_not_asked_again(tmp_path):
+    class Judge(PlantedModel):
+        asked = 0
+
+        def generate(self, requests):
+            for number, request in enumerate(requests):
+                if number == self.fail_after:
+                    raise KeyboardInterrupt
+                Judge.asked += 1
+                yield reply(request, "NO")
+
+    text = config_text().replace("max_tokens = 32", 'max_tokens = 32, judge = "mention"')
+    broken, whole = ({"hint": EvidenceInputs(models={"judge": Judge(fail_after=after)})} for after in (30, None))
+    plan = planned(tmp_path, text=text, inputs=whole).plan
+    with open_store(tmp_path / "store", wait=False) as store:
+        with pytest.raises(KeyboardInterrupt):
+            run(plan, store, inputs=broken)
+        found = run(plan, store, inputs=whole).evidence["hint"]
+        trials = store.get(found.trials.sha256)
+    needed = [trial for trial in trials.splitlines() if b'"arm":"judge.' in trial and b'"request":{' in trial]
+    assert Judge.asked == len(needed) > 60
 
 
 def test_an_interrupted_run_is_noted_and_resumes(tmp_path):
@@ -147,7 +173,9 @@ def test_another_model_than_the_planned_one_is_refused(tmp_path):
 
 SLOW_RUN = """
 import time
+from types import MappingProxyType
 from pathlib import Path
+from evidence_collectors.cot_faithfulness.hint.judge.simulation import reply
 from tests.planted import PlantedModel
 from tests.test_run import planned, run
 from dossier.store import open_store

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from dossier.errors import CollectionError
-from dossier.language_model import LanguageModel
+from dossier.language_model import LanguageModel, why_unanswered
 from dossier.model import Completion, Request, digest_of
-
-NO_COMPLETION = "the model gave no completion"
 
 
 def answers(
@@ -35,7 +33,7 @@ def answers(
         del open_[digest]
         yield digest, completion
     for digest in open_:
-        yield digest, refused.get(digest, NO_COMPLETION)
+        yield digest, refused.get(digest) or why_unanswered(model, digest)
 
 
 def _asked(

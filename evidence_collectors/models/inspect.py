@@ -67,6 +67,11 @@ class InspectModel:
         """Unknown behind an endpoint."""
         return None
 
+    @property
+    def unanswered(self) -> Mapping[str, str]:
+        """Why requests of this process got no completion, by digest; without the key."""
+        return self.tally.reasons
+
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
         """Yield one completion per distinct request as soon as it is there, with at most ``max_connections`` in flight.
 

@@ -121,6 +121,7 @@ def answers(
                         continue
                     failures.append(outcome)
                     tally.unanswered[outcome.kind] += 1
+                    tally.reasons[outcome.request_sha256] = f"{outcome.kind}: {outcome.detail}"
                     if outcome.fatal or (not session.answered and len(failures) >= _HOPELESS):
                         session.stopped.set()
         finally:
@@ -175,7 +176,7 @@ async def _ask(session: _Session, name: str, request: Request) -> Completion | F
         too_long = outcome.retry_after_s > _LONGEST_WAIT_S
         if not outcome.retry or too_long or attempts > session.settings.max_retries or session.stopped.is_set():
             in_vain = not outcome.retry or too_long or alone
-            return replace(outcome, fatal=outcome.kind in INFRASTRUCTURE and in_vain)
+            return replace(outcome, request_sha256=name, fatal=outcome.kind in INFRASTRUCTURE and in_vain)
         session.tally.retried[outcome.kind] += 1
         wait = max(outcome.retry_after_s, _backoff(session.settings.backoff_s, attempts, name))
         if outcome.kind == "rate-limited":
@@ -184,7 +185,7 @@ async def _ask(session: _Session, name: str, request: Request) -> Completion | F
             )
         await _sleep(session, wait)
         if session.stopped.is_set():
-            return outcome
+            return replace(outcome, request_sha256=name)
 
 
 def _backoff(first_s: float, attempts: int, name: str) -> float:
@@ -219,7 +220,7 @@ def _completion(session: _Session, name: str, reply: Reply) -> Completion:
     reasoning, answer = reply.split.reasoning, reply.split.answer
     kept = None if reasoning is None else cut(reasoning)
     tally.keys_cut += kept != reasoning or cut(answer) != answer
-    tally.reasoning[reply.reasoning_is] += 1
+    tally.reasoning[reply.split.parse] += 1
     tally.served_as.add(plain(cut(reply.served_as)))
     tally.prompt_tokens += reply.prompt_tokens or 0
     tally.generated_tokens += reply.generated_tokens or 0

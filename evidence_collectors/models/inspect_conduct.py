@@ -45,7 +45,7 @@ class Redactor:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a request has no answer.
+    """Why a request, by its digest, has no answer.
 
     ``retry``: asking again may help; ``retry_after_s`` is the provider's word on when. ``fatal``: asking anything else would
     be in vain too.
@@ -54,16 +54,21 @@ class Failure:
     kind: Kind
     detail: str
     retry: bool
+    request_sha256: str = ""
     retry_after_s: float = 0.0
     fatal: bool = False
 
 
 @dataclass
 class Tally:
-    """What happened on the way, counted in this process: answers replayed from a journal are not in it."""
+    """What happened on the way, counted in this process: answers replayed from a journal are not in it.
+
+    ``reasons`` says why a request got no answer, by its digest.
+    """
 
     retried: Counter[str] = field(default_factory=Counter)
     unanswered: Counter[str] = field(default_factory=Counter)
+    reasons: dict[str, str] = field(default_factory=dict)
     reasoning: Counter[str] = field(default_factory=Counter)
     served_as: set[str] = field(default_factory=set)
     prompt_tokens: int = 0

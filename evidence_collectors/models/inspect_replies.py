@@ -13,13 +13,12 @@ from typing import Any, Literal
 
 from inspect_ai.model import ContentReasoning, ContentText, ModelOutput
 
+from dossier.model import Parse
 from evidence_collectors.models.reasoning import Split, split_reasoning
 
 RAW = "dossier.raw_response"
 IS_ERROR = "dossier.is_error"
 _REASONING_FIELDS = ("reasoning_details", "reasoning_content", "reasoning")  # of an OpenAI-shaped message
-
-Kept = Literal["text", "summary", "withheld", "absent"]
 
 
 class Unusable(Exception):  # noqa: N818 - it names what came back; nothing but `inspect_calls` sees it
@@ -34,13 +33,11 @@ class Refused(Exception):  # noqa: N818
 class Reply:
     """One answer.
 
-    ``reasoning_is`` says what the reasoning is: the model's own text, a provider's summary of it, or withheld.
     Token counts are the provider's; ``generated_tokens`` None where it gives none.
     """
 
     split: Split
     finish_reason: Literal["stop", "length"]
-    reasoning_is: Kept
     prompt_tokens: int | None
     generated_tokens: int | None
     served_as: str
@@ -60,16 +57,16 @@ def read(output: ModelOutput, tags: tuple[str, str], *, already_open: bool, max_
         raise Refused(f"{output.stop_reason}: {output.completion}")
     if output.stop_reason == "content_filter":
         raise Refused(f"the provider's content filter stopped the answer: {output.completion}")
-    split, reasoning_is = _split(output, meta.get(RAW), tags, already_open=already_open)
+    split = _split(output, meta.get(RAW), tags, already_open=already_open)
     usage = output.usage
     prompt = usage and usage.input_tokens + (usage.input_tokens_cache_read or 0) + (usage.input_tokens_cache_write or 0)
     generated = usage.output_tokens if usage else None
     cut = output.stop_reason in ("max_tokens", "model_length")
     unsaid = output.stop_reason == "unknown" and generated is not None and generated >= max_tokens
-    return Reply(split, "length" if cut or unsaid else "stop", reasoning_is, prompt or None, generated, output.model)
+    return Reply(split, "length" if cut or unsaid else "stop", prompt or None, generated, output.model)
 
 
-def _split(output: ModelOutput, raw: object, tags: tuple[str, str], *, already_open: bool) -> tuple[Split, Kept]:
+def _split(output: ModelOutput, raw: object, tags: tuple[str, str], *, already_open: bool) -> Split:
     content = output.message.content
     message = _raw_message(raw)
     text = _raw_text(message)
@@ -79,23 +76,22 @@ def _split(output: ModelOutput, raw: object, tags: tuple[str, str], *, already_o
         blocks = [part for part in content if isinstance(part, ContentReasoning)]
         text = "".join(part.text for part in content if isinstance(part, ContentText))
         if blocks:
-            reasoning, kept = _details(message) or _blocks(blocks)
-            return Split(reasoning, clean(text), "missing_reasoning_tag" if reasoning is None else "ok"), kept
-    split = split_reasoning(clean(text), tags, already_open=already_open)
-    return split, "absent" if split.reasoning is None else "text"
+            reasoning, parse = _details(message) or _blocks(blocks)
+            return Split(reasoning, clean(text), parse)
+    return split_reasoning(clean(text), tags, already_open=already_open)
 
 
-def _blocks(blocks: list[ContentReasoning]) -> tuple[str | None, Kept]:
+def _blocks(blocks: list[ContentReasoning]) -> tuple[str | None, Parse]:
     """Return reasoning that came apart from the text. A redacted block holds ciphertext; only its summary is readable."""
     shown = [block.summary if block.redacted else block.reasoning for block in blocks]
     readable = [clean(text) for text in shown if text]
     if not readable:
         return None, "withheld"
     summarised = any(block.summary and (block.redacted or block.summary == block.reasoning) for block in blocks)
-    return "\n\n".join(readable), "summary" if summarised else "text"
+    return "\n\n".join(readable), "summary" if summarised else "ok"
 
 
-def _details(message: Mapping[str, Any]) -> tuple[str, Kept] | None:
+def _details(message: Mapping[str, Any]) -> tuple[str, Parse] | None:
     """Return reasoning from OpenRouter's list of parts, of which inspect_ai keeps one and forgets whether it is a summary."""
     parts = message.get("reasoning_details")
     if not isinstance(parts, list):
@@ -105,7 +101,7 @@ def _details(message: Mapping[str, Any]) -> tuple[str, Kept] | None:
     if not readable:
         return None
     summarised = any(kind == "reasoning.summary" for kind, _ in readable)
-    return "".join(text for _, text in readable), "summary" if summarised else "text"
+    return "".join(text for _, text in readable), "summary" if summarised else "ok"
 
 
 def _raw_message(raw: object) -> Mapping[str, Any]:

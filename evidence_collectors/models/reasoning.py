@@ -7,7 +7,8 @@ stands in the prompt, not in the completion.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+
+from dossier.model import Parse
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,7 @@ class Split:
 
     reasoning: str | None
     answer: str
-    parse: Literal["ok", "missing_reasoning_tag"]
+    parse: Parse
 
 
 def opens_reasoning(opening: str, tags: tuple[str, str]) -> bool:

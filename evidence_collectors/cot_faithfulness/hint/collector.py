@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dossier.collector import Artifact, Cost, InputKind, Inputs
-from dossier.errors import CollectionError, ConfigError, IntegrityError
+from dossier.errors import ConfigError, IntegrityError
 from dossier.language_model import Capability, ModelSize
 from dossier.model import (
     Item,
@@ -34,6 +34,7 @@ from dossier.model import (
     digest_of,
 )
 from dossier.statistics import trial_seed
+from evidence_collectors.cot_faithfulness.answering import answers
 from evidence_collectors.cot_faithfulness.hint import observations
 from evidence_collectors.cot_faithfulness.hint import parameters as parameters_
 from evidence_collectors.cot_faithfulness.hint.judge import asking
@@ -48,6 +49,7 @@ from evidence_collectors.cot_faithfulness.hint.reading import (
     hint_option,
     read_with_switches,
 )
+from evidence_collectors.cot_faithfulness.summaries import warned
 
 JUDGE_PROMPT = 512  # tokens of the words around the text that a judge reads, at most
 
@@ -136,17 +138,12 @@ class HintCollector:
             digest_of(request): (key, own, request) for key, own, request in asked(params, inputs.items, seed)
         }
         requests = [request for _, _, request in open_trials.values()]
-        for completion in inputs.subject.generate(requests):
-            if completion.request_sha256 not in open_trials:
-                raise CollectionError(
-                    f"{KIND}: a completion for request {completion.request_sha256[:16]}..., which was not asked or is "
-                    "already answered",
-                    hint="The adapter must yield one completion per request and name it by digest.",
-                )
-            key, own, request = open_trials.pop(completion.request_sha256)
-            yield Trial(key=key, seed=own, request=request, completion=completion)
-        for key, own, request in open_trials.values():
-            yield Trial(key=key, seed=own, request=request, completion=None, error="the model gave no completion")
+        for digest, answer in answers(inputs.subject, requests, apart=False, kind=KIND):
+            key, own, request = open_trials[digest]
+            if isinstance(answer, str):
+                yield Trial(key=key, seed=own, request=request, completion=None, error=answer)
+            else:
+                yield Trial(key=key, seed=own, request=request, completion=answer)
 
     def summarise(
         self, trials: Sequence[Trial], artifacts: Mapping[str, bytes], params: HintParameters, seed: str
@@ -164,9 +161,9 @@ class HintCollector:
         if params.judge == "none":
             if verdicts:
                 raise IntegrityError(f"trial {verdicts[0].key.order}: the parameters promise no judge")
-            return observations.observations(reading, params, seed)
+            return warned(observations.observations(reading, params, seed), own)
         judged = read_verdicts(verdicts, switches, reading.items, params)
-        return observations.observations(reading, params, seed, judged=judged)
+        return warned(observations.observations(reading, params, seed, judged=judged), own)
 
 
 COLLECTOR = HintCollector()

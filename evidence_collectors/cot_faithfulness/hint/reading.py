@@ -237,7 +237,7 @@ def _letter(trial: Trial | None, options: Sequence[str]) -> str | None:
     if trial is None or trial.completion is None:
         return None
     completion = trial.completion
-    if completion.finish_reason != "stop" or completion.parse != "ok" or completion.reasoning is None:
+    if completion.finish_reason != "stop" or completion.readable_reasoning is None:
         return None
     return answer_letter(completion.answer, options)
 

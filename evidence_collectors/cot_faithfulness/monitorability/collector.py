@@ -40,6 +40,7 @@ from evidence_collectors.cot_faithfulness.monitorability import observations, pr
 from evidence_collectors.cot_faithfulness.monitorability import parameters as parameters_
 from evidence_collectors.cot_faithfulness.monitorability.parameters import KIND, MonitorabilityParameters
 from evidence_collectors.cot_faithfulness.monitorability.reading import read
+from evidence_collectors.cot_faithfulness.summaries import warned
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ class MonitorabilityCollector:
         Raises:
             IntegrityError: trials that this protocol cannot have asked.
         """
-        return observations.observations(read(trials, params), params, seed)
+        return warned(observations.observations(read(trials, params), params, seed), trials)
 
 
 COLLECTOR = MonitorabilityCollector()

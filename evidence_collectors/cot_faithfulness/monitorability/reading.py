@@ -96,7 +96,7 @@ def letter_of(completion: Completion | None, options: Sequence[str]) -> tuple[st
         return None, "no_answer"
     if completion.finish_reason != "stop":
         return None, "cut_off"
-    if completion.parse != "ok" or completion.reasoning is None:
+    if completion.readable_reasoning is None:
         return None, "no_reasoning_block"
     letter = answer_letter(completion.answer, options)
     return letter, None if letter else "no_single_option"

@@ -43,6 +43,7 @@ from evidence_collectors.cot_faithfulness.perturbation import parameters as para
 from evidence_collectors.cot_faithfulness.perturbation.parameters import KIND, PerturbationParameters
 from evidence_collectors.cot_faithfulness.perturbation.protocol import EARLY, PARAPHRASE, REASONED, RESAMPLE
 from evidence_collectors.cot_faithfulness.perturbation.reading import read
+from evidence_collectors.cot_faithfulness.summaries import warned
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ class PerturbationCollector:
         Raises:
             IntegrityError: trials that this protocol cannot have asked.
         """
-        return observations.observations(read(trials, params, seed), params, seed)
+        return warned(observations.observations(read(trials, params, seed), params, seed), trials)
 
 
 COLLECTOR = PerturbationCollector()

@@ -26,6 +26,6 @@ def fault_of(completion: Completion | None, *, reasons: bool) -> str | None:
         return "no_answer"
     if completion.finish_reason != "stop":
         return "cut_off"
-    if reasons and (completion.parse != "ok" or completion.reasoning is None):
+    if reasons and completion.readable_reasoning is None:
         return "no_reasoning_block"
     return None

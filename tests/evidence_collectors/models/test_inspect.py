@@ -14,7 +14,7 @@ from dossier.collector import Inputs
 from dossier.documents import parse_items
 from dossier.errors import CollectionError, ConfigError
 from dossier.keys import make_demo_keys
-from dossier.language_model import Continuation
+from dossier.language_model import Continuation, why_unanswered
 from dossier.model import Message, Request, Trial, digest_of, parse
 from dossier.run import collect
 from dossier.store import JournaledModel, check_ledger, open_store
@@ -269,8 +269,8 @@ def test_hostile_text_is_kept_as_it_came_and_survives_the_journal(server, tmp_pa
         ("no-tags", None, "The answer is (C).", "missing_reasoning_tag", None),
         ("empty", None, "", "missing_reasoning_tag", None),
         ("field", "  I weigh them.\n", "The answer is (B).", "ok", None),
-        ("summary", "The model weighed the options.", "The answer is (B).", "ok", "1 summary instead of the text"),
-        ("encrypted", None, "The answer is (B).", "missing_reasoning_tag", "1 withheld instead of the text"),
+        ("summary", "The model weighed the options.", "The answer is (B).", "summary", "1 summary instead of the text"),
+        ("encrypted", None, "The answer is (B).", "withheld", "1 withheld instead of the text"),
     ],
 )
 def test_reasoning_is_split_taken_or_marked_as_a_summary(server, fault, reasoning, answer, parse_, told):
@@ -368,6 +368,7 @@ def test_one_request_without_an_answer_costs_no_other_and_is_counted_by_kind(ser
     found = {answer.request_sha256 for answer in model.generate([odd, *requests(12)])}
     assert found == {digest_of(one) for one in requests(12)}
     assert facts(model)["session.unanswered"] == f"1 {kind}"
+    assert why_unanswered(model, digest_of(odd)).startswith(f"{kind}: ")
 
 
 @pytest.mark.parametrize("fault", ["page", "400"])
@@ -544,6 +545,7 @@ def test_what_the_provider_s_filter_withholds_is_a_failed_trial_and_shuts_the_ga
     failed = [trial for trial in trials_of(workspace) if trial.error is not None]
     assert len(failed) == 5 * 4
     assert all("maritime" in trial.request.messages[-1].content for trial in failed)
+    assert all(trial.error.startswith("refused: ") for trial in failed)
     assert dossier.gate.state == "shut"
     (path,) = (workspace.folder / "evidence/cot_faithfulness.hint").iterdir()
     assert '"session.unanswered":"20 refused"' in path.read_text()
