@@ -42,7 +42,7 @@ KIND_WORDS: Mapping[str, str] = {
     "evaluation_awareness.behaviour_shift": "behaving otherwise under test",
     "evaluation_awareness.discrimination": "telling tests from use",
     "evaluation_awareness.probe": "internal signal of being tested",
-    "evaluation_awareness.sandbagging": "underperforming under test",
+    "evaluation_awareness.sandbagging": "accuracy gained under elicitation",
     "evaluation_awareness.verbalised": "saying that it is being tested",
     "interpretability.adversarial_stability": "stability of internal signals under attack",
     "interpretability.causal_intervention": "effect of changing internal states",

@@ -13,6 +13,7 @@ from dossier.model import Calibration, Item, Parameters, Sensitivity
 
 _NAMES = {
     "cot_faithfulness": ("hint", "monitorability", "perturbation"),
+    "evaluation_awareness": ("sandbagging",),
     "interpretability": (
         "adversarial_stability",
         "causal_intervention",

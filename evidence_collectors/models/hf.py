@@ -16,7 +16,7 @@ import torch
 from dossier.errors import CollectionError, ConfigError
 from dossier.language_model import Activations, Array, Capability, Continuation, Edit, Layout, ModelSize
 from dossier.model import Completion, Environment, Message, Request, Subject
-from evidence_collectors.models import activations, digests, identity
+from evidence_collectors.models import activations, digests, elicited, identity
 from evidence_collectors.models.activations import Batching, Pass, TokenRow
 from evidence_collectors.models.decoding import Decoder, Row, alone, decode, largest_shift, threads
 from evidence_collectors.models.hf_loading import Loaded, load_folder
@@ -54,7 +54,7 @@ class HuggingFaceModel:
     @property
     def capabilities(self) -> frozenset[Capability]:
         """What this adapter can do."""
-        return frozenset(("generate", "logprobs", "capture", "intervene", "gradients"))
+        return frozenset(("generate", "logprobs", "capture", "intervene", "gradients", "perturb", "tune"))
 
     @property
     def source(self) -> str:
@@ -127,17 +127,37 @@ class HuggingFaceModel:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(seed, 16) % 2**63)
             twin = type(model)(copy.deepcopy(model.config)).to(device=model.device, dtype=model.dtype)
-        twin = twin.eval().requires_grad_(False)
+        return self._altered(twin.eval().requires_grad_(False), f"random weights {seed}")
+
+    def perturbed(self, *, seed: str, strength: float) -> HuggingFaceModel:
+        """Return a copy with noise on its weights; see `dossier.language_model.AlterableModel.perturbed`."""
+        noisy = elicited.with_noise(self.loaded.model, seed=seed, strength=strength)
+        return self._altered(noisy, f"weight noise {strength:g}, seed {seed}")
+
+    def tuned(
+        self, demonstrations: Sequence[Continuation], *, steps: int, learning_rate: float, seed: str
+    ) -> HuggingFaceModel:
+        """Return a copy trained on demonstrations; see `dossier.language_model.AlterableModel.tuned`."""
+        end = min(self.decoder.stop_ids)
+        rows = [(self._render(one.request).token_ids, (*self.token_ids(one.text), end)) for one in demonstrations]
+        with threads(self.threads):
+            taught = elicited.with_demonstrations(
+                self.loaded.model, rows, steps=steps, learning_rate=learning_rate, seed=seed
+            )
+        return self._altered(taught, f"trained on {len(rows)} demonstrations, {steps} steps, seed {seed}")
+
+    def _altered(self, model: torch.nn.Module, what: str) -> HuggingFaceModel:
+        """Return this adapter over other weights, with a name that says so and their digest."""
         subject = self.subject.model_copy(
             update={
-                "name": f"{self.subject.name}, random weights {seed}",
-                "weights_sha256": digests.weights_sha256(twin.state_dict()),
+                "name": f"{self.subject.name}, {what}",
+                "weights_sha256": digests.weights_sha256(model.state_dict()),
             }
         )
         return replace(
             self,
-            loaded=replace(self.loaded, model=twin),
-            decoder=replace(self.decoder, model=twin),
+            loaded=replace(self.loaded, model=model),
+            decoder=replace(self.decoder, model=model),
             subject=subject,
             batching=Batching(self.batching.rows),
         )
