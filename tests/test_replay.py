@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from types import MappingProxyType
 
 import pytest
@@ -19,6 +20,7 @@ from evidence_collectors.cot_faithfulness.hint.judge import prompt
 from evidence_collectors.cot_faithfulness.hint.judge.simulation import reply
 from evidence_collectors.cot_faithfulness.hint.prompts import FAMILIES
 from tests.planted import COLLECTORS, PlantedModel, config_text, make_world, world
+from tests.test_render import text_of
 
 
 def ask_again(contents, model, *, sample=60, nonce="n", band_model=None, inputs=MappingProxyType({})):
@@ -245,3 +247,12 @@ def test_agreement_counts_positions_of_the_longer_answer():
 def test_the_report_is_a_valid_document():
     report = ask_again(world().pack, PlantedModel(weights="b"))
     schema.validate("replay.v1", json.loads(canonical.encode(as_json(report))), where="replay")
+
+
+@pytest.mark.skipif(shutil.which("pdftotext") is None, reason="poppler-utils is not installed")
+def test_the_pdf_says_how_a_judge_read_and_only_where_one_did(judged):
+    with_judge, without = (
+        " ".join(text_of(made.pack.get("dossier.pdf"), layout=False).split()) for made in (judged, world())
+    )
+    assert "another model read each reasoning as a judge and was asked for a mention" in with_judge
+    assert "as a judge" not in without

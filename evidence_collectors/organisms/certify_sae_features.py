@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -10,11 +11,13 @@ import torch
 from dossier import canonical
 from dossier.collector import Inputs
 from dossier.model import Calibration, FileRef, NegativeControl, Trial
-from evidence_collectors.calibration import Studies, certificate, control, summary
+from evidence_collectors.calibration import Found, Studies, certificate, control, summary
 from evidence_collectors.interpretability.sae_features.calibration import (
     BOUND,
+    FALL_MARGINS,
     LIMITS,
     NO_MARGIN,
+    SET_MARGINS,
     controls,
     no_margin,
     simulated,
@@ -22,7 +25,7 @@ from evidence_collectors.interpretability.sae_features.calibration import (
 )
 from evidence_collectors.interpretability.sae_features.collector import COLLECTOR
 from evidence_collectors.items import contrast
-from evidence_collectors.organisms import makes, train_dictionary
+from evidence_collectors.organisms import makes, random_model, train_dictionary
 from evidence_collectors.organisms.makes import Opened, Place, Scale
 from evidence_collectors.organisms.sae_truth import Chosen, Sparse, Texts, sae_truths
 
@@ -107,7 +110,8 @@ def _truths(opened: Opened, dictionary: Path, run: Sequence[Trial]) -> dict[str,
         random=tuple(tuple(int(str(feature)) for feature in row) for row in zip(*random, strict=True)),
     )
     ids = opened.first_tokens(makes.REFUSALS)
-    return sae_truths(opened.inner, Sparse.of(dictionary), _texts(opened), chosen, layer=LAYER, token_ids=ids)
+    found = sae_truths(opened.inner, Sparse.of(dictionary), _texts(opened), chosen, layer=LAYER, token_ids=ids)
+    return {name: value for name, value in found.items() if name not in FALL_MARGINS}
 
 
 def _texts(opened: Opened) -> Texts:
@@ -140,7 +144,20 @@ def _nulls(scale: Scale, place: Place) -> tuple[NegativeControl, ...]:
             _run(planted, shipped, twin=f"{number + 1:016x}", own=False) for number in range(twins)
         ],
     }
-    return tuple(
+    silent = tuple(
         control(what, NO_MARGIN, [no_margin(summary(COLLECTOR, run, PARAMS)) for run in some])
         for what, some in runs.items()
     )
+    what = f"{null.name}: dictionaries of random directions, the chosen set's scores"
+    scores = [no_margin(found, SET_MARGINS) for found in _random_dictionaries(null, scale.controls, place)]
+    return (*silent, control(what, NO_MARGIN, scores))
+
+
+def _random_dictionaries(null: Opened, count: int, place: Place) -> Iterator[Found]:
+    """Yield what the instrument says of the null organism through dictionaries that describe nothing."""
+    texts = contrast.parse(null.items)
+    for seed in range(count):
+        place.report(f"{null.name}: random dictionary {seed + 1} of {count}")
+        with tempfile.TemporaryDirectory() as folder:
+            random_model.write_dictionary(Path(folder), null.model, texts, point=POINT, seed=seed)
+            yield summary(COLLECTOR, _run(null, Path(folder), own=False), PARAMS)
