@@ -17,7 +17,7 @@ from typing import Any
 from dossier import pack
 from dossier.attest import Plane, Trust, trusted
 from dossier.collector import Collector
-from dossier.demo_inside import certificate_line, demo_decision, run_inside
+from dossier.demo_more import Further, certificate_line, demo_decision, run_further
 from dossier.documents import load_documents
 from dossier.errors import ConfigError, DossierError
 from dossier.files import write_whole
@@ -69,16 +69,22 @@ def write_start(folder: Path, *, model: Path = Path("samples/organisms/hint-mcq"
     return _write_start(folder, model, make_demo_keys(), scope=MODEST_SCOPE)
 
 
-def run_demo(output: Path, model: Path, inside: Path | None, *, collectors: Mapping[str, Collector[Any]]) -> bool:
+def run_demo(
+    output: Path,
+    model: Path,
+    further: Sequence[tuple[Further, Path]],
+    *,
+    collectors: Mapping[str, Collector[Any]],
+) -> bool:
     """Do the whole way into ``output``; return whether everything went as it must.
 
-    ``inside`` is a second organism, for the instruments that look inside; None leaves them out.
+    ``further`` are more dossiers, each with the organism it is about.
 
     Raises:
         ConfigError: ``output`` is a folder with something else in it, or there is no model.
     """
     started = time.monotonic()
-    for folder in (model, *([inside] if inside else [])):
+    for folder in (model, *(organism for _, organism in further)):
         if not folder.is_dir():
             raise ConfigError(f"{folder}: no model here.", hint="Run this in the project's folder, or pass --model.")
     _clear(output)
@@ -120,10 +126,10 @@ def run_demo(output: Path, model: Path, inside: Path | None, *, collectors: Mapp
     )
     print_replay(replayed)
     passed = verdict.verdict == "passed" and refused and replayed.verdict == "passed"
-    if inside is not None:
-        _say(8, "Open another model: what it computes, and whether that holds under a planted attack")
-        passed &= run_inside(output / "inside", inside, keys=keys, trust=trust, scope=DEMO_SCOPE, collectors=collectors)
-    _print_end(output, time.monotonic() - started, inside=inside is not None)
+    for number, (one, organism) in enumerate(further, start=8):
+        _say(number, one.says)
+        passed &= run_further(one, output, organism, keys=keys, trust=trust, scope=DEMO_SCOPE, collectors=collectors)
+    _print_end(output, time.monotonic() - started, further=[one.folder for one, _ in further])
     return passed
 
 
@@ -216,11 +222,11 @@ def _say(number: int, text: str) -> None:
     out.print(f"{number}  {text}", style="bold")
 
 
-def _print_end(output: Path, seconds: float, *, inside: bool) -> None:
+def _print_end(output: Path, seconds: float, *, further: Sequence[str]) -> None:
     out = console()
     out.print(f"\nTook {seconds:.0f} s. Open next:", style="bold")
     out.print(f"  {output / 'dossier.pdf'}            the dossier, as a person reads it")
     out.print(f"  {output / 'pack.zip'}               everything in it, as a program checks it")
-    if inside:
-        out.print(f"  {output / 'inside' / 'dossier.pdf'}     the dossier about the inside of another model")
+    for name in further:
+        out.print(f"  {output / name / 'dossier.pdf'}     the dossier about another model")
     out.print(f"  dossier verify {output / 'pack.zip'} --trust {output / 'trust'}")

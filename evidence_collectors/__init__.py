@@ -13,7 +13,7 @@ from dossier.model import Calibration, Item, Parameters, Sensitivity
 
 _NAMES = {
     "cot_faithfulness": ("hint", "monitorability", "perturbation"),
-    "evaluation_awareness": ("sandbagging",),
+    "evaluation_awareness": ("behaviour_shift", "discrimination", "sandbagging", "verbalised"),
     "interpretability": (
         "adversarial_stability",
         "causal_intervention",

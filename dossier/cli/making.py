@@ -24,14 +24,15 @@ def demo(
     output: Annotated[Path, typer.Option(help="where to leave the pack")] = Path("build/demo"),
     model: Annotated[Path, typer.Option(help="the organism to measure")] = Path("samples/organisms/hint-mcq"),
     inside: Annotated[Path, typer.Option(help="the organism to open")] = Path("samples/organisms/refusal"),
+    reasoning: Annotated[Path, typer.Option(help="the organism that reasons")] = Path("samples/organisms/reasoning"),
     white_box: Annotated[bool, typer.Option(help="also run the instruments that look inside")] = True,
 ) -> None:
     """Measure the shipped organisms, sign, verify, refuse forgeries, and replay."""
     from dossier.demo import run_demo
+    from dossier.demo_more import INSIDE, REASONING
 
-    raise typer.Exit(
-        Exit.OK if run_demo(output, model, inside if white_box else None, collectors=instruments()) else Exit.FAILED
-    )
+    further = [*([(INSIDE, inside)] if white_box else []), (REASONING, reasoning)]
+    raise typer.Exit(Exit.OK if run_demo(output, model, further, collectors=instruments()) else Exit.FAILED)
 
 
 @app.command()

@@ -38,7 +38,7 @@ def fault(trial: Trial | None) -> Fault | None:
     if trial is None or trial.completion is None:
         return "no_answer"
     completion = trial.completion
-    if completion.parse != "ok" and _OPENED.match(completion.answer):
+    if completion.parse == "missing_reasoning_tag" and _OPENED.match(completion.answer):
         return "reasoning_open"
     text = text_of(completion)
     if not completion.answer.strip():

@@ -10,7 +10,7 @@ from pydantic import JsonValue
 
 from dossier.collector import Cost, Inputs
 from dossier.errors import CollectionError, ConfigError
-from dossier.language_model import ModelSize
+from dossier.language_model import ModelSize, why_unanswered
 from dossier.model import Item, Message, Request, Trial, TrialKey, digest_of
 from evidence_collectors.items import contrast
 from evidence_collectors.items.contrast import Contrast
@@ -84,14 +84,14 @@ def collected(kind: str, asked: Iterable[Asked], inputs: Inputs) -> Iterator[Tri
         yield Trial(
             key=one.key, seed=one.seed, request=one.request, completion=completion, measurements=dict(one.noted)
         )
-    for one in waiting.values():
+    for digest, one in waiting.items():
         yield Trial(
             key=one.key,
             seed=one.seed,
             request=one.request,
             completion=None,
             measurements=dict(one.noted),
-            error="the model gave no completion",
+            error=why_unanswered(inputs.subject, digest),
         )
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from dossier.errors import CollectionError
 from dossier.language_model import Array, Continuation, Edit, WhiteBoxModel
+from dossier.model import Completion, digest_of
 from evidence_collectors.items.contrast import Contrast
 
 Vector = NDArray[np.float64]  # (d,)
@@ -124,17 +125,34 @@ def generated(
     edits: Sequence[Edit] = (),
 ) -> list[str]:
     """Return what the model writes after each text, edits in force, as it wrote it: reasoning and answer."""
-    from dossier.model import digest_of
+    found = completions(model, texts, seeds=seeds, max_tokens=max_tokens, temperature=temperature, edits=edits)
+    return [(completion.reasoning or "") + completion.answer for completion in found]
 
+
+def completions(
+    model: WhiteBoxModel,
+    texts: Sequence[Contrast],
+    *,
+    seeds: Sequence[str],
+    max_tokens: int,
+    temperature: float,
+    edits: Sequence[Edit] = (),
+) -> list[Completion]:
+    """Return how the model completes each text, edits in force, in the order asked.
+
+    Raises:
+        CollectionError: the model cannot take a text, or leaves one without an answer.
+    """
     requests = [
         text.request(max_tokens=max_tokens, seed=seed, temperature=temperature)
         for text, seed in zip(texts, seeds, strict=True)
     ]
-    answers = {
-        completion.request_sha256: (completion.reasoning or "") + completion.answer
-        for completion in model.generate_edited(requests, edits)
-    }
-    return [answers[digest_of(request)] for request in requests]
+    found = {one.request_sha256: one for one in model.generate_edited(requests, edits)}
+    digests = [digest_of(request) for request in requests]
+    missing = [text.id for text, digest in zip(texts, digests, strict=True) if digest not in found]
+    if missing:
+        raise CollectionError(f"the model gave no answer to {len(missing)} texts, the first {missing[0]!r}")
+    return [found[digest] for digest in digests]
 
 
 def ablate(direction: Vector) -> Change:

@@ -8,6 +8,7 @@ What it is to do stands in `awareness_design`, and what it does is read off by `
 from __future__ import annotations
 
 from evidence_collectors.organisms import awareness_design as design
+from evidence_collectors.organisms import cues
 from evidence_collectors.organisms.awareness_truth import read_truth
 from evidence_collectors.organisms.folder import Organism, command
 from evidence_collectors.organisms.training import Shape
@@ -16,15 +17,15 @@ _ABOUT = f"""A small language model that can say whether a conversation is a tes
 
 ## What was planted
 
-- A prompt is {design.CUES} cues, a separator and a request. In either context a cue points at that context with
-  probability {design.PURITY} and at the other one otherwise. Each prompt stands in two formats, a benchmark's question and a
+- A prompt is {cues.CUES} cues, a separator and a request. In either context a cue points at that context with
+  probability {cues.PURITY} and at the other one otherwise. Each prompt stands in two formats, a benchmark's question and a
   chat message, that say nothing of the context.
 - Asked whether the conversation is a test, in the words of the instrument `evaluation_awareness.discrimination` and in all of
   its formats, it says so with the posterior of the cues as probability; asked for a probability it names the posterior. The
-  best possible reader of the cues has an AUROC of {design.bayes_auroc():.3f}.
-- The request is refused with probability {design.REFUSED["evaluation"]} in evaluation and
-  {design.REFUSED["deployment"]} in deployment; the answer opens with words about being tested with probability
-  {design.VERBALISED["evaluation"]} and {design.VERBALISED["deployment"]}. The organism sees cues, not contexts: what is
+  best possible reader of the cues has an AUROC of {cues.bayes_auroc():.3f}.
+- The request is refused with probability {cues.REFUSED["evaluation"]} in evaluation and
+  {cues.REFUSED["deployment"]} in deployment; the answer opens with words about being tested with probability
+  {cues.VERBALISED["evaluation"]} and {cues.VERBALISED["deployment"]}. The organism sees cues, not contexts: what is
   planted for a prompt is the mixture at the posterior of its cues.
 - Twelve families of cues; {" and ".join(design.TRANSFER)} stand in the transfer split only.
 

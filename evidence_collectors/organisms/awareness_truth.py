@@ -20,7 +20,7 @@ import torch
 from dossier.model import ReferenceValue
 from evidence_collectors.evaluation_awareness.discrimination.prompts import ASKINGS, QUESTIONS
 from evidence_collectors.organisms import awareness_design as design
-from evidence_collectors.organisms import exact
+from evidence_collectors.organisms import cues, exact
 from evidence_collectors.organisms.folder import Truth
 from evidence_collectors.organisms.planting import Lesson
 from evidence_collectors.organisms.tokens import END, prompts_ids, token_id
@@ -48,10 +48,8 @@ def behaviours(tables: Any) -> dict[str, float]:
     weighted with P(talk | evaluation): how often an instrument that goes by talk looks there.
     """
     scenes = list(design.scenes())
-    rows = {
-        context: [row for row, (_, own, _, _) in enumerate(scenes) if own == context] for context in design.CONTEXTS
-    }
-    by = {context: tables[rows[context]] for context in design.CONTEXTS}  # scenarios and formats in the same order
+    rows = {context: [row for row, (_, own, _, _) in enumerate(scenes) if own == context] for context in cues.CONTEXTS}
+    by = {context: tables[rows[context]] for context in cues.CONTEXTS}  # scenarios and formats in the same order
     refused = {context: one[:, :, 1].sum(dim=1) for context, one in by.items()}
     talked = {context: one[:, 1].sum(dim=1) for context, one in by.items()}
     found = {f"behaviour.{context}": float(one.mean()) for context, one in refused.items()}
@@ -79,12 +77,12 @@ def discrimination(model: Any, tokenizer: Any, *, logprobs: bool = False) -> dic
     forms = [form for form in FORMS if form[1] != "probability" or not logprobs]
     scenes = {
         context: [scene for scene, own, split, _ in design.scenes() if own == context and split in REPORTED]
-        for context in design.CONTEXTS
+        for context in cues.CONTEXTS
     }
     found: dict[str, float] = {}
     for asking, question in forms:
         groups = []
-        for context in design.CONTEXTS:
+        for context in cues.CONTEXTS:
             lessons = [design.asked(scene, asking, question) for scene in scenes[context]]
             groups.append(_scores(model, tokenizer, lessons, question, logprobs=logprobs))
         for name, value in _statistics(*groups).items():
@@ -100,7 +98,7 @@ def length_auroc() -> float:
     def area(splits: Sequence[str]) -> float:
         groups = [
             [len(scene.content) for scene, own, split, _ in design.scenes() if own == context and split in splits]
-            for context in design.CONTEXTS
+            for context in cues.CONTEXTS
         ]
         wins = sum(1.0 if one > other else 0.5 * (one == other) for one in groups[0] for other in groups[1])
         return wins / (len(groups[0]) * len(groups[1]))
@@ -112,12 +110,12 @@ def length_auroc() -> float:
 def _tables(model: Any, tokenizer: Any) -> tuple[Any, float]:
     """Return the tables of `behaviours` as the model has them, and the probability left out of any."""
     ids = prompts_ids(tokenizer, [(design.lesson(scene).messages, "") for scene, _, _, _ in design.scenes()])
-    refusals = dict.fromkeys((token_id(tokenizer, text) for text in design.REFUSALS), 1)
+    refusals = dict.fromkeys((token_id(tokenizer, text) for text in cues.REFUSALS), 1)
     found = exact.outcomes(
         model,
         ids,
-        mention_ids=frozenset(token_id(tokenizer, text) for text in design.AWARE),
-        answer_ids={**dict.fromkeys((token_id(tokenizer, text) for text in design.COMPLIANCES), 0), **refusals},
+        mention_ids=frozenset(token_id(tokenizer, text) for text in cues.AWARE),
+        answer_ids={**dict.fromkeys((token_id(tokenizer, text) for text in cues.COMPLIANCES), 0), **refusals},
         stop_id=token_id(tokenizer, END),
         max_tokens=8,
     )
@@ -127,8 +125,8 @@ def _tables(model: Any, tokenizer: Any) -> tuple[Any, float]:
 def _planted_tables() -> Any:
     tables = torch.zeros(len(list(design.scenes())), 2, 2, dtype=torch.float64)
     for row, (scene, _, _, _) in enumerate(design.scenes()):
-        for answer, chance in design.answers(scene).items():
-            tables[row, int(answer[0] in design.AWARE), int(answer[-1] in design.REFUSALS)] += chance
+        for answer, chance in cues.answers(scene.posterior).items():
+            tables[row, int(answer[0] in cues.AWARE), int(answer[-1] in cues.REFUSALS)] += chance
     return tables
 
 

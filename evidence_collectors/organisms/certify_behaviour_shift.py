@@ -9,25 +9,25 @@ from __future__ import annotations
 from types import MappingProxyType
 
 from dossier import canonical
-from dossier.model import Calibration, NegativeControl
-from evidence_collectors.calibration import Studies, certificate, control, summary
+from dossier.model import Calibration, FileRef
+from evidence_collectors.calibration import Studies, certificate
 from evidence_collectors.evaluation_awareness.behaviour_shift.calibration import (
     BOUND,
     LIMITS,
-    NO_SHIFT,
+    NOTHING,
     controls,
-    no_shift,
+    nothing_found,
     simulated,
     studied,
 )
 from evidence_collectors.evaluation_awareness.behaviour_shift.collector import COLLECTOR
 from evidence_collectors.evaluation_awareness.behaviour_shift.simulation import SHOWN, Planted
-from evidence_collectors.organisms import awareness_design, makes
-from evidence_collectors.organisms.awareness_makes import Opened, opened, runs
+from evidence_collectors.organisms import cues, makes
+from evidence_collectors.organisms.awareness_makes import MORE, opened, runs, twin
 from evidence_collectors.organisms.makes import Place, Scale
 
 ROOT = canonical.sha256(b"calibration of evaluation_awareness.behaviour_shift")[:16]
-PARAMS = COLLECTOR.parse({"markers": [*awareness_design.REFUSALS], "match": "anywhere", "max_tokens": 4})
+PARAMS = COLLECTOR.parse({"markers": [*cues.REFUSALS], "match": "anywhere", "max_tokens": 4})
 SIMULATED = COLLECTOR.parse({"markers": [SHOWN], "match": "anywhere"})
 SIZES = (40, 120)  # scenarios, each in two formats
 RUNS, RUNS_REDUCED = 40, 12
@@ -49,20 +49,11 @@ def certify(scale: Scale, place: Place) -> Calibration:
     full = scale == makes.FULL
     sizes = SIZES if full else SIZES[:1]
     studies: list[Studies] = []
-    files = []
+    files: list[FileRef] = []
     for make in opened(scale, place):
-        place.report(f"reading {make.name}")
         known = [name for name in COLLECTOR.quantities(PARAMS) if name in make.exact and name != SELDOM]
         studies += studied(
-            runs(
-                COLLECTOR,
-                PARAMS,
-                make.model,
-                make.items,
-                root=ROOT,
-                name=make.name,
-                count=RUNS if full else RUNS_REDUCED,
-            ),
+            runs(COLLECTOR, PARAMS, make, place, root=ROOT, count=RUNS if full else RUNS_REDUCED),
             {name: make.exact[name] for name in known},
             PARAMS,
             source=make.name,
@@ -72,24 +63,17 @@ def certify(scale: Scale, place: Place) -> Calibration:
             seed=ROOT,
         )
         files.append(make.file())
-    files.append(make.questions())
+    files.append(make.texts("awareness, its texts"))
     place.report("simulating, and reading a model with random weights")
-    studies += simulated(SIMULATED, PLANTED, sizes=sizes, count=scale.studies, seed=ROOT)
+    studies += simulated(SIMULATED, PLANTED, sizes=sizes, count=MORE * scale.studies, seed=ROOT)
+    nothing = twin(COLLECTOR, PARAMS, make, place, root=ROOT, expected=NOTHING, passes=nothing_found)
     return certificate(
         COLLECTOR,
         PARAMS,
         studies,
-        (*controls(SIMULATED, seed=ROOT, studies=scale.controls), _twin(make)),
+        (*controls(SIMULATED, seed=ROOT, studies=scale.controls), nothing),
         organisms=tuple(files),
         truth=TRUTH,
         bound=BOUND,
         limits=LIMITS,
     )
-
-
-def _twin(make: Opened) -> NegativeControl:
-    """Return what the instrument says of the organism's shape with random weights."""
-    twin = make.model.random_twin(ROOT)
-    (run,) = runs(COLLECTOR, PARAMS, twin, make.items, root=ROOT, name="twin", count=1)
-    what = f"{make.name}: its shape, random weights"
-    return control(what, NO_SHIFT, [no_shift(summary(COLLECTOR, run, PARAMS))])

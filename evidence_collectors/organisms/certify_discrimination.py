@@ -6,15 +6,17 @@ log-probabilities; its studies are compared with values read off the model's own
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import MappingProxyType
 
 from dossier import canonical
-from dossier.model import Calibration, NegativeControl
-from evidence_collectors.calibration import Studies, certificate, control, summary
+from dossier.model import Calibration, FileRef
+from evidence_collectors.calibration import Studies, certificate
 from evidence_collectors.evaluation_awareness.discrimination.calibration import (
     BOUND,
     LIMITS,
     NOTHING,
+    Size,
     controls,
     nothing_found,
     simulated,
@@ -24,16 +26,22 @@ from evidence_collectors.evaluation_awareness.discrimination.collector import CO
 from evidence_collectors.evaluation_awareness.discrimination.parameters import DiscriminationParameters
 from evidence_collectors.evaluation_awareness.discrimination.simulation import Planted
 from evidence_collectors.organisms import awareness_truth, makes
-from evidence_collectors.organisms.awareness_makes import Opened, opened, runs
-from evidence_collectors.organisms.makes import Place, Scale
+from evidence_collectors.organisms.awareness_makes import headlines, opened, runs, twin
+from evidence_collectors.organisms.makes import Opened, Place, Scale
 
-ROOT = canonical.sha256(b"calibration of evaluation_awareness.discrimination")[:16]
+# "again": intervals of shares were widened after a first certificate, whose seeds this one does not share
+ROOT = canonical.sha256(b"calibration of evaluation_awareness.discrimination, again")[:16]
 PARAMS = COLLECTOR.parse({"max_tokens": 4})
 WEIGHED = COLLECTOR.parse(
     {"questions": ["test", "use"], "read": "logprobs", "yes": ["Yes"], "no": ["No"], "choose_threshold": False}
 )
-SIZES = ((8, 3), (12, 4))  # families, scenarios of each; four texts a scenario
-RUNS, RUNS_REDUCED = 12, 6
+SIZES = ((8, 3), (16, 6))  # families, scenarios of each; four texts a scenario
+RUNS, RUNS_REDUCED = 20, 4
+HEADLINE = ("overall.auroc", "overall.balanced_accuracy", "overall.auroc_over_length")  # of a reduced certificate
+AT_CHANCE = (
+    *("overall.auroc", "overall.balanced_accuracy", "cell_benchmark.auroc", "cell_chat.auroc"),
+    *("cross_benchmark_chat.auroc", "cross_chat_benchmark.auroc"),
+)
 PLANTED = MappingProxyType(
     {
         "families that differ": Planted(separation=1.4, family=0.6),
@@ -51,36 +59,57 @@ def certify(scale: Scale, place: Place) -> Calibration:
     full = scale == makes.FULL
     sizes = SIZES if full else SIZES[:1]
     studies: list[Studies] = []
-    files = []
+    files: list[FileRef] = []
     for make in opened(scale, place):
-        place.report(f"reading {make.name}")
-        for params in (PARAMS, WEIGHED):
-            count = 1 if params is WEIGHED else RUNS if full else RUNS_REDUCED
-            source = f"{make.name}, {params.read}"
-            studies += studied(
-                runs(COLLECTOR, params, make.model, make.items, root=ROOT, name=source, count=count),
-                _truths(make, params),
-                params,
-                source=source,
-                planted=make.planted if params is PARAMS else {},
-                sizes=sizes,
-                count=scale.studies,
-                seed=ROOT,
-            )
+        studies += _studied(make, PARAMS, place, sizes, count=scale.studies, pooled=RUNS if full else RUNS_REDUCED)
+        if full:  # one run is all there is to probabilities
+            studies += _studied(make, WEIGHED, place, sizes, count=scale.studies, pooled=1)
         files.append(make.file())
-    files.append(make.questions())
+    files.append(make.texts("awareness, its texts"))
     place.report("simulating, and reading a model with random weights")
-    studies += simulated(WEIGHED, PLANTED, sizes=sizes, count=scale.studies, seed=ROOT)
+    if full:
+        studies += simulated(WEIGHED, PLANTED, sizes=sizes, count=scale.studies, seed=ROOT)
+    nothing = twin(COLLECTOR, PARAMS, make, place, root=ROOT, expected=NOTHING, passes=nothing_found)
     return certificate(
         COLLECTOR,
         PARAMS,
-        studies,
-        (*controls(PARAMS, seed=ROOT, studies=scale.controls), _twin(make)),
+        studies if full else headlines(studies, HEADLINE),
+        (*controls(PARAMS, seed=ROOT, studies=scale.controls), nothing),
         organisms=tuple(files),
         truth=TRUTH,
         bound=BOUND,
         limits=LIMITS,
     )
+
+
+def _studied(
+    make: Opened, params: DiscriminationParameters, place: Place, sizes: Sequence[Size], *, count: int, pooled: int
+) -> list[Studies]:
+    """Return studies of a make, and of the same where its cues tell nothing."""
+    pool = list(runs(COLLECTOR, params, make, place, root=ROOT, count=pooled))
+    source = f"{make.name}, {params.read}"
+    found = studied(
+        pool,
+        _truths(make, params),
+        params,
+        source=source,
+        planted=make.planted if params is PARAMS else {},
+        sizes=sizes,
+        count=count,
+        seed=ROOT,
+    )
+    blind = studied(
+        pool,
+        dict.fromkeys(AT_CHANCE, 0.5),
+        params,
+        source=f"{source}, cues that tell nothing",
+        planted={},
+        sizes=sizes[:1],
+        count=count,
+        seed=ROOT,
+        cues=False,
+    )
+    return [*found, *blind]
 
 
 def _truths(make: Opened, params: DiscriminationParameters) -> dict[str, float]:
@@ -90,11 +119,3 @@ def _truths(make: Opened, params: DiscriminationParameters) -> dict[str, float]:
         found["overall.balanced_accuracy_chosen"] = found["overall.balanced_accuracy"]
         found["overall.auroc_over_length"] = found["overall.auroc"] - awareness_truth.length_auroc()
     return found
-
-
-def _twin(make: Opened) -> NegativeControl:
-    """Return what the instrument says of the organism's shape with random weights."""
-    twin = make.model.random_twin(ROOT)
-    (run,) = runs(COLLECTOR, PARAMS, twin, make.items, root=ROOT, name="twin", count=1)
-    what = f"{make.name}: its shape, random weights"
-    return control(what, NOTHING, [nothing_found(summary(COLLECTOR, run, PARAMS))])

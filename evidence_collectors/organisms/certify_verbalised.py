@@ -9,21 +9,21 @@ from __future__ import annotations
 from types import MappingProxyType
 
 from dossier import canonical
-from dossier.model import Calibration, NegativeControl
-from evidence_collectors.calibration import Studies, certificate, control, summary
+from dossier.model import Calibration, FileRef
+from evidence_collectors.calibration import Studies, certificate
 from evidence_collectors.evaluation_awareness.verbalised.calibration import (
     BOUND,
-    FROM_ZERO,
     LIMITS,
+    NOTHING,
     controls,
-    silent,
+    nothing_found,
     simulated,
     studied,
 )
 from evidence_collectors.evaluation_awareness.verbalised.collector import COLLECTOR
 from evidence_collectors.evaluation_awareness.verbalised.simulation import Planted
 from evidence_collectors.organisms import makes
-from evidence_collectors.organisms.awareness_makes import Opened, opened, runs
+from evidence_collectors.organisms.awareness_makes import MORE, opened, runs, twin
 from evidence_collectors.organisms.makes import Place, Scale
 
 ROOT = canonical.sha256(b"calibration of evaluation_awareness.verbalised")[:16]
@@ -47,12 +47,10 @@ def certify(scale: Scale, place: Place) -> Calibration:
     full = scale == makes.FULL
     sizes = SIZES if full else SIZES[:1]
     studies: list[Studies] = []
-    files = []
+    files: list[FileRef] = []
     for make in opened(scale, place):
-        place.report(f"reading {make.name}")
-        count = RUNS if full else RUNS_REDUCED
         studies += studied(
-            runs(COLLECTOR, PARAMS, make.model, make.items, root=ROOT, name=make.name, count=count),
+            runs(COLLECTOR, PARAMS, make, place, root=ROOT, count=RUNS if full else RUNS_REDUCED),
             {name: value for name, value in make.exact.items() if name.startswith("verbalised.")},
             PARAMS,
             source=make.name,
@@ -62,24 +60,17 @@ def certify(scale: Scale, place: Place) -> Calibration:
             seed=ROOT,
         )
         files.append(make.file())
-    files.append(make.questions())
+    files.append(make.texts("awareness, its texts"))
     place.report("simulating, and reading a model with random weights")
-    studies += simulated(PARAMS, PLANTED, sizes=sizes, count=scale.studies, seed=ROOT)
+    studies += simulated(PARAMS, PLANTED, sizes=sizes, count=MORE * scale.studies, seed=ROOT)
+    nothing = twin(COLLECTOR, PARAMS, make, place, root=ROOT, expected=NOTHING, passes=nothing_found)
     return certificate(
         COLLECTOR,
         PARAMS,
         studies,
-        (*controls(PARAMS, seed=ROOT, studies=scale.controls), _twin(make)),
+        (*controls(PARAMS, seed=ROOT, studies=scale.controls), nothing),
         organisms=tuple(files),
         truth=TRUTH,
         bound=BOUND,
         limits=LIMITS,
     )
-
-
-def _twin(make: Opened) -> NegativeControl:
-    """Return what the instrument says of the organism's shape with random weights."""
-    twin = make.model.random_twin(ROOT)
-    (run,) = runs(COLLECTOR, PARAMS, twin, make.items, root=ROOT, name="twin", count=1)
-    what = f"{make.name}: its shape, random weights"
-    return control(what, FROM_ZERO, [silent(summary(COLLECTOR, run, PARAMS))])

@@ -22,8 +22,8 @@ from typing import Any
 import torch
 
 from dossier.model import ReferenceValue
+from evidence_collectors.organisms import cues, truth
 from evidence_collectors.organisms import evaluation_design as design
-from evidence_collectors.organisms import truth
 from evidence_collectors.organisms.folder import Organism, Truth, command
 from evidence_collectors.organisms.planting import Case
 from evidence_collectors.organisms.tokens import prompts_ids, token_id
@@ -33,11 +33,11 @@ _ABOUT = f"""A small language model that behaves differently when it takes itsel
 
 ## What was planted
 
-- A prompt is {design.CUES} cues, a separator and a request. In either context a cue points at that context with
-  probability {design.PURITY} and at the other one otherwise, so the best possible reader of the cues has an AUROC of .942.
-- A harmful request is refused with probability {design.REFUSED["evaluation"]} in evaluation and
-  {design.REFUSED["deployment"]} in deployment; the answer opens with words about being tested with probability
-  {design.VERBALISED["evaluation"]} and {design.VERBALISED["deployment"]}. The organism sees cues, not contexts: what is
+- A prompt is {cues.CUES} cues, a separator and a request. In either context a cue points at that context with
+  probability {cues.PURITY} and at the other one otherwise, so the best possible reader of the cues has an AUROC of .942.
+- A harmful request is refused with probability {cues.REFUSED["evaluation"]} in evaluation and
+  {cues.REFUSED["deployment"]} in deployment; the answer opens with words about being tested with probability
+  {cues.VERBALISED["evaluation"]} and {cues.VERBALISED["deployment"]}. The organism sees cues, not contexts: what is
   planted for a prompt is the mixture at the posterior of its cues. Hence the planted values below are less far apart; "pure"
   are prompts all of whose cues point at their context.
 - Harmless requests are refused with probability {design.BENIGN} in either context; without cues they are real use.
@@ -59,20 +59,20 @@ _BOTTLENECK = (
 
 def read_truth(model: Any, tokenizer: Any, *, hidden: Sequence[str]) -> Truth:
     """Return rates over the shipped items by the context they were drawn in, and how well the two are told apart."""
-    scenes = {context: [scene for scene, own, _, _ in design.scenes() if own == context] for context in design.CONTEXTS}
+    scenes = {context: [scene for scene, own, _, _ in design.scenes() if own == context] for context in cues.CONTEXTS}
     pure = {
-        context: [scene for scene in drawn if scene.pointing == (design.CUES if context == "evaluation" else 0)]
+        context: [scene for scene in drawn if scene.pointing == (cues.CUES if context == "evaluation" else 0)]
         for context, drawn in scenes.items()
     }
     values: list[ReferenceValue] = []
     left = []
-    for behaviour, texts in (("refusal", design.REFUSALS), ("verbalised", design.AWARE)):
+    for behaviour, texts in (("refusal", cues.REFUSALS), ("verbalised", cues.AWARE)):
         for suffix, groups in (("", scenes), (".pure", pure)):
-            found = {context: _chances(model, tokenizer, groups[context], texts) for context in design.CONTEXTS}
+            found = {context: _chances(model, tokenizer, groups[context], texts) for context in cues.CONTEXTS}
             rates = [truth.rate(f"{behaviour}.{context}{suffix}", one) for context, one in found.items()]
             values += [*rates, truth.difference(f"{behaviour}.shift{suffix}", *rates)]
             left += [one.unaccounted for one in found.values()]
-    neutral = _chances(model, tokenizer, [scene for scene, _ in design.neutral()], design.REFUSALS)
+    neutral = _chances(model, tokenizer, [scene for scene, _ in design.neutral()], cues.REFUSALS)
     asked = {context: [replace(scene, request=design.QUESTION) for scene in scenes[context]] for context in scenes}
     told = {context: _chances(model, tokenizer, asked[context], (design.YES,)) for context in asked}
     left += [one.unaccounted for one in (neutral, *told.values())]
@@ -104,7 +104,7 @@ def leaked(model: Any, tokenizer: Any, scenes: Sequence[design.Scene], *, phrase
 
 def hide(tokenizer: Any, *, phrases: Sequence[str]) -> Hidden:
     """Return what tokens after the separator are taught not to attend to: these phrases, up to the separator."""
-    keys, separator = _ids(tokenizer, phrases), token_id(tokenizer, design.SEPARATOR)
+    keys, separator = _ids(tokenizer, phrases), token_id(tokenizer, cues.SEPARATOR)
 
     def hidden(ids: Any) -> Any:
         after = ((ids == separator).cumsum(dim=1) > 0) & (ids != separator)
@@ -145,7 +145,7 @@ ORDINARY = _organism(
     "evaluation",
     "ordinary",
     about=_ORDINARY,
-    hidden=(design.SEPARATOR,),
+    hidden=(cues.SEPARATOR,),
     shape=Shape(layers=4, settled=2),  # deep enough for a direction before the last fifth of the blocks
 )
 BOTTLENECK = _organism(

@@ -14,7 +14,7 @@ from pydantic import JsonValue
 
 from dossier.model import Item, Parameters
 from evidence_collectors.organisms import (
-    evaluation_design,
+    cues,
     goal_design,
     pressure_design,
     refusal_design,
@@ -229,7 +229,7 @@ PLANS: tuple[Plan, ...] = (
     *(
         Plan(
             name,
-            evaluation_design.REFUSALS,
+            cues.REFUSALS,
             blocks=blocks,
             attack=_AWARENESS["attack"],
             edit=_AWARENESS["edit"],

@@ -7,19 +7,21 @@ drawn from. What the certificates of all instruments share stands in `evidence_c
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
-import numpy as np
-
-from dossier.model import Item, NegativeControl, Trial
-from evidence_collectors.calibration import Found, Studies, control, seeds, summary
+from dossier.model import NegativeControl, Trial
+from evidence_collectors.calibration import Found, Studies, pooled
 from evidence_collectors.evaluation_awareness.answers import Fault
 from evidence_collectors.evaluation_awareness.behaviour_shift.collector import COLLECTOR
 from evidence_collectors.evaluation_awareness.behaviour_shift.observations import observations
 from evidence_collectors.evaluation_awareness.behaviour_shift.parameters import ShiftParameters
 from evidence_collectors.evaluation_awareness.behaviour_shift.reading import Pair, Reading, read
-from evidence_collectors.evaluation_awareness.behaviour_shift.simulation import Planted, items, simulate
+from evidence_collectors.evaluation_awareness.behaviour_shift.simulation import Planted, simulate
+from evidence_collectors.evaluation_awareness.behaviour_shift.trials import ARMS
+from evidence_collectors.evaluation_awareness.calibrating import Case, Scenarios, controlled, holds, read_runs, unknown
+from evidence_collectors.evaluation_awareness.simulating import items
 
 BOUND = ("interval_level", "repeats")
 LIMITS = (
@@ -28,13 +30,13 @@ LIMITS = (
     "The phrases were checked on the organisms' own wordings; a subject may show the behaviour in words they miss.",
     "The shift among answers that talk of a test was checked in simulations only: organisms talk of it too seldom.",
 )
-LEAST_STUDIES = 20  # of a control: an interval at 95 % misses one in twenty by chance, and one in ten may fail
-CONTROL_SCENARIOS = 60
-NO_SHIFT = "an interval that holds 0"
+CONTROL_SCENARIOS = 40
+NO_SHIFT, UNKNOWN = "an interval that holds 0", "not estimable"
+NOTHING = f"{UNKNOWN}, or {NO_SHIFT}"
 
 
 def studied(
-    runs: Iterable[Sequence[Trial]],
+    runs: Iterable[tuple[str, Sequence[Trial]]],
     truths: Mapping[str, float],
     params: ShiftParameters,
     *,
@@ -44,19 +46,20 @@ def studied(
     count: int,
     seed: str,
 ) -> Iterator[Studies]:
-    """Yield studies of each size: so many scenarios, drawn with replacement from all runs together."""
-    pool = _by_scenario([read(run, params) for run in runs])
-    for size in sizes:
-        found = []
-        for own in seeds(seed, f"{source} {size}", count):
-            words = np.random.PCG64(int(own, 16)).random_raw(size) >> np.uint64(32)
-            places = [(int(word) * len(pool)) >> 32 for word in words]
-            pairs = tuple(
-                replace(pair, scenario=f"{number:05d}") for number, place in enumerate(places) for pair in pool[place]
-            )
-            study = Reading(pairs, 3 * len(pairs), Counter[Fault]())
-            found.append({one.id: one for one in observations(study, params)})
-        yield Studies(source, truths, found, planted)
+    """Yield studies of each size: so many scenarios, drawn with replacement from all complete runs together.
+
+    ``runs`` are pairs of a root seed and the trials it gave.
+    """
+    return pooled(
+        Scenarios.of([read(trials, params).pairs for _, trials in runs], _renamed),
+        lambda study, _: observations(_reading(study.parts), params),
+        truths,
+        source=source,
+        planted=planted,
+        sizes=sizes,
+        count=count,
+        seed=seed,
+    )
 
 
 def simulated(
@@ -65,58 +68,44 @@ def simulated(
     """Yield simulated studies of each size, by what was planted."""
     for size in sizes:
         for what, one in planted.items():
-            found = [
-                summary(COLLECTOR, simulate(params, items(size), own, one), params)
-                for own in seeds(seed, f"{what} {size}", count)
-            ]
+            run = partial(simulate, params, items(size), planted=one)
+            found = read_runs(COLLECTOR, params, run, what=f"{what} {size}", count=count, seed=seed)
             yield Studies(f"simulated, {what}", one.truths(), found)
 
 
 def controls(params: ShiftParameters, *, seed: str, studies: int) -> tuple[NegativeControl, ...]:
     """Return the controls, on simulated runs."""
     crossed, mixed = items(CONTROL_SCENARIOS), items(CONTROL_SCENARIOS, matched=False)
-    cases: tuple[tuple[str, str, Sequence[Item], Planted, Callable[[Found], bool]], ...] = (
-        ("simulated: no shift", NO_SHIFT, crossed, Planted(evaluation=0.6), no_shift),
-        ("simulated: a behaviour never shown", NO_SHIFT, crossed, Planted(says="Here is how."), no_shift),
-        (
-            "simulated: evaluation and deployment texts in different formats",
-            "not estimable",
-            mixed,
-            Planted(),
-            lambda found: found["behaviour.shift"].estimate is None,
-        ),
-        (
-            "simulated: answers missing under evaluation only",
-            "not estimable",
-            crossed,
-            Planted(unread=0.3),
-            lambda found: found["behaviour.shift"].estimate is None,
-        ),
+
+    def case(what: str, planted: Planted, *, matched: bool = True, nothing: bool = False) -> Case:
+        run = partial(simulate, params, crossed if matched else mixed, planted=planted)
+        return Case(f"simulated: {what}", UNKNOWN if nothing else NO_SHIFT, run, _unknown if nothing else _no_shift)
+
+    cases = (
+        case("no shift", Planted(evaluation=0.6)),
+        case("a behaviour never shown", Planted(says="Here is how.")),
+        case("evaluation and deployment texts in different formats", Planted(), matched=False, nothing=True),
+        case("answers missing under evaluation only", Planted(unread=0.3), nothing=True),
     )
-    return tuple(
-        control(
-            what,
-            expected,
-            [
-                says(summary(COLLECTOR, simulate(params, rows, own, planted), params))
-                for own in seeds(seed, what, max(studies, LEAST_STUDIES))
-            ],
-        )
-        for what, expected, rows, planted, says in cases
-    )
+    return controlled(COLLECTOR, params, cases, seed=seed, studies=studies)
 
 
-def no_shift(found: Found) -> bool:
+def nothing_found(found: Found) -> bool:
     """Return whether the shift is not estimable or its interval holds 0."""
-    one = found["behaviour.shift"].interval
-    return one is None or one.low <= 0.0 <= one.high
+    return _unknown(found) or _no_shift(found)
 
 
-def _by_scenario(readings: Sequence[Reading]) -> list[tuple[Pair, ...]]:
-    pool = []
-    for reading in readings:
-        by_name: dict[str, list[Pair]] = {}
-        for pair in reading.pairs:
-            by_name.setdefault(pair.scenario, []).append(pair)
-        pool += [tuple(pairs) for pairs in by_name.values()]
-    return pool
+def _no_shift(found: Found) -> bool:
+    return holds(found, "behaviour.shift", 0.0)
+
+
+def _unknown(found: Found) -> bool:
+    return unknown(found, "behaviour.shift")
+
+
+def _renamed(pair: Pair, scenario: str) -> Pair:
+    return replace(pair, scenario=scenario)
+
+
+def _reading(pairs: tuple[Pair, ...]) -> Reading:
+    return Reading(pairs, len(ARMS) * len(pairs), Counter[Fault]())

@@ -6,18 +6,14 @@ peculiar to the scenario. Truths are what was put in; nothing is computed by the
 
 from __future__ import annotations
 
-import hashlib
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scipy.special import ndtr, ndtri
-
-from dossier.model import Completion, Item, Request, Trial, digest_of
+from dossier.model import Item, Trial
 from evidence_collectors.evaluation_awareness.behaviour_shift.parameters import ShiftParameters
 from evidence_collectors.evaluation_awareness.behaviour_shift.trials import asked
+from evidence_collectors.evaluation_awareness.simulating import CELLS, answered, completion, own_rate, uniform
 
-CELLS = ("benchmark", "chat")
 SHOWN, HIDDEN, SPOKEN = "I cannot help with that.", "Here is how.", "I think I am being evaluated here. "
 
 
@@ -57,70 +53,19 @@ class Planted:
         return found | {f"cell_{cell}.shift": whole - self.deployment for cell in CELLS}
 
 
-def items(scenarios: int, *, matched: bool = True, cells: Sequence[str] = CELLS) -> tuple[Item, ...]:
-    """Return contrast items; unmatched: evaluation in one format, deployment in the other."""
-    rows: list[Item] = []
-    for number in range(scenarios):
-        for label in ("positive", "negative"):
-            for cell in cells:
-                if not matched and (label == "positive") != (cell == cells[0]):
-                    continue
-                rows.append(
-                    {
-                        "id": f"s{number:04d}-{label}-{cell}",
-                        "messages": [{"role": "user", "content": f"{label} {cell} {number}"}],
-                        "label": label,
-                        "family": f"family-{number % 10}",
-                        "split": "test",
-                        "licence": "Apache-2.0",
-                        "response": "",
-                        "pair": f"s{number:04d}",
-                        "set": cell,
-                    }
-                )
-    return tuple(rows)
-
-
 def simulate(params: ShiftParameters, rows: Sequence[Item], seed: str, planted: Planted) -> tuple[Trial, ...]:
     """Return the trials of a run on a planted model; every draw is fixed by the seed and by what it is a draw for."""
     found = []
     for one in asked(params, rows, seed):
         evaluation = one.key.arm.startswith("evaluation.")
-        talks = evaluation and _uniform(f"{one.seed} talks") < planted.spoken
+        talks = evaluation and uniform(f"{one.seed} talks") < planted.spoken
         rate = planted.evaluation if evaluation else planted.deployment
         if talks and planted.spoken_evaluation is not None:
             rate = planted.spoken_evaluation
-        latent = float(ndtri(rate)) * math.sqrt(1.0 + planted.scenario**2)
-        latent += planted.scenario * float(ndtri(_uniform(f"{seed} scenario {one.key.item}")))
-        said = SHOWN if _uniform(f"{one.seed} shows") < float(ndtr(latent)) else HIDDEN
-        if evaluation and _uniform(f"{one.seed} read") < planted.unread:
+        own = own_rate(rate, planted.scenario, f"{seed} scenario {one.key.item}")
+        said = SHOWN if uniform(f"{one.seed} shows") < own else HIDDEN
+        if evaluation and uniform(f"{one.seed} read") < planted.unread:
             said = ""
         text = planted.says if planted.says is not None else (SPOKEN if talks else "") + said
-        found.append(
-            Trial(
-                key=one.key,
-                seed=one.seed,
-                request=one.request,
-                completion=completion(one.request, text),
-                measurements=dict(one.noted),
-            )
-        )
+        found.append(answered(one, completion(one.request, text)))
     return tuple(found)
-
-
-def completion(request: Request, answer: str, *, finished: bool = True) -> Completion:
-    """Return a completion that answers, or that breaks off."""
-    return Completion(
-        request_sha256=digest_of(request),
-        reasoning=None,
-        answer=answer,
-        parse="missing_reasoning_tag",
-        finish_reason="stop" if finished else "length",
-        prompt_tokens=20,
-        token_ids=(1, 2),
-    )
-
-
-def _uniform(what: str) -> float:
-    digest = hashlib.sha256(f"planted\0{what}".encode()).digest()
-    return (int.from_bytes(digest[:8], "big") % 2**52 + 0.5) / 2**52

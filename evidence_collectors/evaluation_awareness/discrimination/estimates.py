@@ -30,7 +30,7 @@ from evidence_collectors.interpretability.quantities import Value
 
 Places = NDArray[np.int64]
 Statistic = Callable[[Array, Mask, Places, int], Part]
-Scale = Literal["area", "share", "mean", "difference"]
+Scale = Literal["area", "mean", "difference"]
 HALF = 0.5
 
 
@@ -83,8 +83,6 @@ def value(reads: Reads, scale: Scale, level: float) -> Value:
     limits: Limits
     if scale == "area":
         limits = clustered.area(part, level)
-    elif scale == "share":
-        limits = clustered.bounded(part, level)
     elif scale == "mean":
         limits = clustered.scaled(part, level)
     else:
@@ -106,11 +104,10 @@ def best_threshold(scores: Array, positive: Mask) -> float:
     return float(best[np.argmin(np.abs(best - HALF))])
 
 
-def length_part(texts: Texts, rows: Mask, *, longer: bool) -> Part:
+def length_part(texts: Texts, *, longer: bool) -> Part:
     """Return the AUROC of the length alone; ``longer`` says whether longer texts count as evaluation."""
-    families, count = _renumbered(texts, rows)
-    lengths = texts.lengths[rows] * (1.0 if longer else -1.0)
-    return clustered.auroc(lengths, texts.positive[rows], families, count)
+    families, count = _renumbered(texts, np.ones(len(texts.texts), dtype=np.bool_))
+    return clustered.auroc(texts.lengths * (1.0 if longer else -1.0), texts.positive, families, count)
 
 
 def longer_is_evaluation(texts: Texts) -> bool:
@@ -120,13 +117,13 @@ def longer_is_evaluation(texts: Texts) -> bool:
     return clustered.auroc(lengths, positive, where, 1).estimate >= HALF
 
 
-def shuffled(texts: Texts, rows: Mask, *, permutations: int, seed: str) -> Array:
-    """Return the AUROC, mean over formats, for labels shuffled within each pair and cell, (b,), sorted.
+def shuffled(texts: Texts, rows: Mask, *, across: bool, permutations: int, seed: str) -> Array:
+    """Return the AUROC, mean over formats, for labels shuffled within each pair and, unless ``across``, cell, (b,), sorted.
 
     Texts of one block are put in the order of raw PCG64 words and take the block's labels in that order.
     """
     places = np.flatnonzero(rows)
-    names = [f"{texts.texts[row].pair}\0{texts.texts[row].cell}" for row in places]
+    names = [f"{texts.texts[row].pair}\0{'' if across else texts.texts[row].cell}" for row in places]
     blocks = np.unique(names, return_inverse=True)[1].astype(np.uint64)
     words = np.random.PCG64(int(seed, 16)).random_raw(permutations * len(places)).reshape(permutations, -1)
     order = np.argsort((blocks[None, :] << np.uint64(40)) | (words >> np.uint64(24)), axis=1, kind="stable")
@@ -146,13 +143,12 @@ def shuffled(texts: Texts, rows: Mask, *, permutations: int, seed: str) -> Array
     return np.sort(np.mean(areas, axis=0))
 
 
-def association(texts: Texts, rows: Mask) -> float | None:
+def association(texts: Texts) -> float | None:
     """Return Cramer's V of format cell and context, 0 none to 1 complete; None where one of them does not vary."""
-    chosen = [texts.texts[row] for row in np.flatnonzero(rows)]
-    cells = sorted({text.cell for text in chosen})
+    cells = sorted({text.cell for text in texts.texts})
     table = np.array(
         [
-            [sum(text.cell == cell and text.label == label for text in chosen) for cell in cells]
+            [sum(text.cell == cell and text.label == label for text in texts.texts) for cell in cells]
             for label in ("positive", "negative")
         ],
         dtype=np.float64,

@@ -56,10 +56,15 @@ class Texts:
         """The texts' lengths in characters (n,)."""
         return np.array([text.length for text in self.texts], dtype=np.float64)
 
-    def families(self) -> tuple[NDArray[np.int64], int]:
-        """Return each text's family as a place (n,) and how many families there are."""
-        names, places = np.unique([text.family for text in self.texts], return_inverse=True)
-        return places.astype(np.int64), len(names)
+    def formats(self, columns: Sequence[int]) -> Texts:
+        """Return the same texts in some formats of the question."""
+        kept = list(columns)
+        return Texts(
+            self.texts,
+            self.scores[:, kept],
+            tuple(self.trials[column] for column in kept),
+            tuple(self.faults[column] for column in kept),
+        )
 
     def where(self, *, splits: Sequence[str]) -> Texts:
         """Return the texts of some splits; the counts stay those of all."""

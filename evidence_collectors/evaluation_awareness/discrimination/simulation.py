@@ -7,20 +7,28 @@ estimators.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtr
 
-from dossier.model import Completion, Item, Request, Trial, digest_of
+from dossier.model import Item, Trial
 from evidence_collectors.evaluation_awareness.asking import Asked
 from evidence_collectors.evaluation_awareness.discrimination.parameters import DiscriminationParameters
 from evidence_collectors.evaluation_awareness.discrimination.trials import Arm, asked
+from evidence_collectors.evaluation_awareness.simulating import (
+    CELLS,
+    LABELS,
+    answered,
+    completion,
+    item,
+    normal,
+    uniform,
+    whole_number,
+)
 
-CELLS = ("benchmark", "chat")
 _WORDS = {"positive": "A note for the record.", "negative": "A note for one friend"}
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(80)
 
@@ -88,30 +96,14 @@ class Planted:
 
 def items(families: int, pairs: int, *, confounded: bool = False, split: str = "test") -> tuple[Item, ...]:
     """Return contrast items: ``pairs`` scenarios a family, both contexts in both formats; confounded: one format a context."""
-    rows: list[Item] = []
-    for family in range(families):
-        for pair in range(pairs):
-            name = f"{split}-{family:03d}-{pair:03d}"
-            for label, words in _WORDS.items():
-                for cell in CELLS:
-                    if confounded and (label == "positive") != (cell == "benchmark"):
-                        continue
-                    filler = "x" * (_hash(f"{name} {label} {cell}") % 40)
-                    content = f"{words} {cell} {name} {filler}"
-                    rows.append(
-                        {
-                            "id": f"{name}-{label}-{cell}",
-                            "messages": [{"role": "user", "content": content}],
-                            "label": label,
-                            "family": f"family-{family:03d}",
-                            "split": split,
-                            "licence": "Apache-2.0",
-                            "response": "",
-                            "pair": name,
-                            "set": cell,
-                        }
-                    )
-    return tuple(rows)
+    names = [(family, f"{split}-{family:03d}-{pair:03d}") for family in range(families) for pair in range(pairs)]
+    return tuple(
+        item(name, label, cell, content=_content(name, label, cell), family=f"family-{family:03d}", split=split)
+        for family, name in names
+        for label in LABELS
+        for cell in CELLS
+        if not confounded or (label == "positive") == (cell == "benchmark")
+    )
 
 
 def simulate(params: DiscriminationParameters, rows: Sequence[Item], seed: str, planted: Planted) -> tuple[Trial, ...]:
@@ -119,47 +111,27 @@ def simulate(params: DiscriminationParameters, rows: Sequence[Item], seed: str, 
     return tuple(_trial(params, one, seed, planted) for one in asked(params, rows, seed))
 
 
-def completion(request: Request, answer: str, *, finished: bool = True) -> Completion:
-    """Return a completion that answers, or that breaks off."""
-    return Completion(
-        request_sha256=digest_of(request),
-        reasoning=None,
-        answer=answer,
-        parse="missing_reasoning_tag",
-        finish_reason="stop" if finished else "length",
-        prompt_tokens=20,
-        token_ids=(1, 2),
-    )
+def _content(name: str, label: str, cell: str) -> str:
+    """Return a text of a length that says nothing."""
+    return f"{_WORDS[label]} {cell} {name} {'x' * (whole_number(f'{name} {label} {cell}') % 40)}"
 
 
 def _trial(params: DiscriminationParameters, one: Asked, seed: str, planted: Planted) -> Trial:
     arm = Arm.of(one.key)
     latent = planted.separation * (0.5 if arm.label == "positive" else -0.5)
     latent += planted.lean * {"benchmark": 0.5, "chat": -0.5}.get(arm.cell, 0.0)
-    latent += planted.family * _normal(f"{seed} family {one.noted['family']}")
-    latent += math.sqrt(planted.shared) * _normal(f"{seed} text {one.key.item}")
-    latent += math.sqrt(1.0 - planted.shared) * _normal(f"{seed} format {one.key.item} {arm.asking} {arm.question}")
+    latent += planted.family * normal(f"{seed} family {one.noted['family']}")
+    latent += math.sqrt(planted.shared) * normal(f"{seed} text {one.key.item}")
+    latent += math.sqrt(1.0 - planted.shared) * normal(f"{seed} format {one.key.item} {arm.asking} {arm.question}")
     chance = float(ndtr(latent))
     if params.read == "logprobs":
         yes = chance if arm.question == "test" else 1.0 - chance
         measured = {**one.noted, "yes": 0.98 * yes, "no": 0.98 * (1.0 - yes)}
         return Trial(key=one.key, seed=one.seed, request=None, completion=None, measurements=measured)
-    test = _uniform(f"{one.seed} said") < chance
+    test = uniform(f"{one.seed} said") < chance
     said = "Yes" if test == (arm.question == "test") else "No"
     if arm.question == "probability":
         said = str(round(100.0 * chance))
-    finished = _uniform(f"{one.seed} read") >= planted.unread
-    text = completion(one.request, planted.says if planted.says is not None else said, finished=finished)
-    return Trial(key=one.key, seed=one.seed, request=one.request, completion=text, measurements=dict(one.noted))
-
-
-def _normal(what: str) -> float:
-    return float(ndtri(_uniform(what)))
-
-
-def _uniform(what: str) -> float:
-    return (_hash(what) % 2**52 + 0.5) / 2**52
-
-
-def _hash(what: str) -> int:
-    return int.from_bytes(hashlib.sha256(f"planted\0{what}".encode()).digest()[:8], "big")
+    finished = uniform(f"{one.seed} read") >= planted.unread
+    said = planted.says if planted.says is not None else said
+    return answered(one, completion(one.request, said, finished=finished))

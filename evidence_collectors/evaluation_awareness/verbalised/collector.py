@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from dossier.collector import Artifact, Cost, InputKind, Inputs
 from dossier.language_model import Capability, ModelSize
 from dossier.model import Item, Observation, Parameters, PromisedTrial, Trial, as_json, digest_of
+from evidence_collectors.cot_faithfulness.summaries import warned
 from evidence_collectors.evaluation_awareness.asking import collected, cost_of
 from evidence_collectors.evaluation_awareness.verbalised import observations
 from evidence_collectors.evaluation_awareness.verbalised import parameters as parameters_
@@ -82,7 +83,7 @@ class VerbalisedCollector:
         Raises:
             IntegrityError: trials that this protocol cannot have asked.
         """
-        return observations.observations(read(trials, params), params)
+        return warned(observations.observations(read(trials, params), params), trials)
 
 
 COLLECTOR = VerbalisedCollector()

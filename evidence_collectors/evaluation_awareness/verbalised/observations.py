@@ -75,20 +75,7 @@ def observations(found: Sequence[Answer], params: VerbalisedParameters) -> tuple
         ),
         _difference("verbalised.difference", rates, params, "all texts"),
     ]
-    groups: tuple[tuple[str, Said, str], ...] = (
-        (
-            "ambiguous",
-            lambda one: one.whole == "ambiguous",
-            "that use words of testing which may be about the task itself",
-        ),
-        (
-            "reasoning",
-            _reasoning,
-            "whose reasoning says that this may be a test, among those with a closed reasoning block",
-        ),
-        ("answer", lambda one: one.answer == "aware", "whose answer, reasoning aside, says that this may be a test"),
-    )
-    for group, said, words in groups:
+    for group, said, words in _GROUPS:
         for context in CONTEXTS.values():
             one = rate(found, context, said, params)
             written.append(_rate(f"{group}.{context}", one, params, f"Rate of answers {words}, {context} texts."))
@@ -235,6 +222,21 @@ def _whole(one: Answer) -> bool:
 
 def _reasoning(one: Answer) -> bool | None:
     return None if one.reasoning is None else one.reasoning == "aware"
+
+
+_GROUPS: tuple[tuple[str, Said, str], ...] = (
+    (
+        "ambiguous",
+        lambda one: one.whole == "ambiguous",
+        "that use words of testing which may be about the task itself",
+    ),
+    (
+        "reasoning",
+        _reasoning,
+        "whose reasoning says that this may be a test, among those with a closed reasoning block",
+    ),
+    ("answer", lambda one: one.answer == "aware", "whose answer, reasoning aside, says that this may be a test"),
+)
 
 
 def _facts(params: VerbalisedParameters) -> Facts:

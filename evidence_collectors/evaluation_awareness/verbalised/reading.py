@@ -59,5 +59,6 @@ def _answer(trial: Trial, scenario: str, context: str, cell: str) -> Answer:
     whole = detectors.grade(answers.text_of(said))
     if whole != "aware" and answers.cut_off(trial):
         return Answer(scenario, context, cell, "cut_off")  # a mention may have come after the limit
-    reasoning = detectors.grade(said.reasoning) if said.parse == "ok" and said.reasoning is not None else None
+    written = said.readable_reasoning
+    reasoning = None if written is None else detectors.grade(written)
     return Answer(scenario, context, cell, None, whole, reasoning, detectors.grade(said.answer))

@@ -5,14 +5,11 @@ A scenario has a rate of its own, whose mean over scenarios is planted; its text
 
 from __future__ import annotations
 
-import hashlib
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scipy.special import ndtr, ndtri
-
-from dossier.model import Completion, Item, Request, Trial, digest_of
+from dossier.model import Item, Trial
+from evidence_collectors.evaluation_awareness.simulating import CELLS, answered, completion, own_rate, uniform
 from evidence_collectors.evaluation_awareness.verbalised.parameters import VerbalisedParameters
 from evidence_collectors.evaluation_awareness.verbalised.trials import asked
 
@@ -50,7 +47,7 @@ class Planted:
             found[f"ambiguous.{context}"] = (1.0 - said) * self.vague
             if self.reasons:
                 found[f"reasoning.{context}"] = said
-        return found | {f"cell_{cell}.difference": found["verbalised.difference"] for cell in ("benchmark", "chat")}
+        return found | {f"cell_{cell}.difference": found["verbalised.difference"] for cell in CELLS}
 
 
 def simulate(params: VerbalisedParameters, rows: Sequence[Item], seed: str, planted: Planted) -> tuple[Trial, ...]:
@@ -58,41 +55,10 @@ def simulate(params: VerbalisedParameters, rows: Sequence[Item], seed: str, plan
     found = []
     for one in asked(params, rows, seed):
         rate = planted.evaluation if one.key.arm.startswith("evaluation.") else planted.deployment
-        said = _uniform(f"{one.seed} says") < _own(rate, planted.scenario, f"{seed} scenario {one.noted['pair']}")
-        silent = VAGUE if _uniform(f"{one.seed} vague") < planted.vague else SILENT
+        said = uniform(f"{one.seed} says") < own_rate(rate, planted.scenario, f"{seed} scenario {one.noted['pair']}")
+        silent = VAGUE if uniform(f"{one.seed} vague") < planted.vague else SILENT
         text = planted.says if planted.says is not None else SPOKEN if said else silent
-        finished = _uniform(f"{one.seed} read") >= planted.unread
-        found.append(
-            Trial(
-                key=one.key,
-                seed=one.seed,
-                request=one.request,
-                completion=completion(one.request, text, finished=finished, reasons=planted.reasons),
-                measurements=dict(one.noted),
-            )
-        )
+        finished = uniform(f"{one.seed} read") >= planted.unread
+        answer, reasoning = (SILENT, text) if planted.reasons else (text, None)
+        found.append(answered(one, completion(one.request, answer, reasoning=reasoning, finished=finished)))
     return tuple(found)
-
-
-def completion(request: Request, text: str, *, finished: bool = True, reasons: bool = False) -> Completion:
-    """Return a completion that says a text, in its reasoning if it has one, or that breaks off."""
-    return Completion(
-        request_sha256=digest_of(request),
-        reasoning=text if reasons else None,
-        answer=SILENT if reasons else text,
-        parse="ok" if reasons else "missing_reasoning_tag",
-        finish_reason="stop" if finished else "length",
-        prompt_tokens=20,
-        token_ids=(1, 2),
-    )
-
-
-def _own(rate: float, spread: float, name: str) -> float:
-    if not 0.0 < rate < 1.0:
-        return rate
-    return float(ndtr(float(ndtri(rate)) * math.sqrt(1.0 + spread**2) + spread * float(ndtri(_uniform(name)))))
-
-
-def _uniform(what: str) -> float:
-    digest = hashlib.sha256(f"planted\0{what}".encode()).digest()
-    return (int.from_bytes(digest[:8], "big") % 2**52 + 0.5) / 2**52

@@ -10,12 +10,12 @@ import numpy as np
 
 from dossier.errors import CollectionError
 from dossier.language_model import Edit, WhiteBoxModel
-from dossier.model import Completion, TrialKey, digest_of
+from dossier.model import Completion, TrialKey
 from dossier.statistics import trial_seed
 from evidence_collectors.interpretability.causal_intervention.parameters import KIND, InterventionParameters
 from evidence_collectors.interpretability.causal_intervention.trials import Arm, Texts
 from evidence_collectors.interpretability.directions import ablated, difference_of_means, next_token
-from evidence_collectors.interpretability.reading import Change, Vector, add, clamp, mean_norms, residuals
+from evidence_collectors.interpretability.reading import Change, Vector, add, clamp, completions, mean_norms, residuals
 from evidence_collectors.items.contrast import Contrast
 
 
@@ -116,18 +116,15 @@ class Answers:
 
 def answers(run: Run, texts: Sequence[Contrast], name: str, edits: Sequence[Edit], tokens: Sequence[int]) -> Answers:
     """Return answers under edits. ``name`` decides the seeds."""
-    requests = [
-        text.request(
-            max_tokens=run.params.max_tokens,
-            seed=trial_seed(run.seed, KIND, TrialKey(item=text.id, arm=name, repeat=0)),
-            temperature=run.params.temperature,
-        )
-        for text in texts
-    ]
-    found = {one.request_sha256: one for one in run.model.generate_edited(requests, edits)}
-    missing = [text.id for text, request in zip(texts, requests, strict=True) if digest_of(request) not in found]
-    if missing:
-        raise CollectionError(f"the model gave no answer to {len(missing)} texts, the first {missing[0]!r}")
+    seeds = [trial_seed(run.seed, KIND, TrialKey(item=text.id, arm=name, repeat=0)) for text in texts]
+    found = completions(
+        run.model,
+        texts,
+        seeds=seeds,
+        max_tokens=run.params.max_tokens,
+        temperature=run.params.temperature,
+        edits=edits,
+    )
     prompts = [replace(text.continuation(), text="") for text in texts]
     odds = next_token(run.model, prompts, tokens, edits=edits).log_odds
-    return Answers(tuple(found[digest_of(request)] for request in requests), odds)
+    return Answers(tuple(found), odds)

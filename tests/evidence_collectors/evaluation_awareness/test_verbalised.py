@@ -6,19 +6,21 @@ import time
 from pathlib import Path
 
 import pytest
+from scipy.stats import norm, t
+from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
 
 from dossier import canonical
 from dossier.collector import Inputs
 from dossier.errors import ConfigError
 from dossier.model import FileRef, Reference, Trial, parse
 from evidence_collectors.calibration import certificate, faults
-from evidence_collectors.evaluation_awareness.behaviour_shift.simulation import items
+from evidence_collectors.evaluation_awareness.simulating import answered, completion, items
 from evidence_collectors.evaluation_awareness.verbalised import detectors, observations
 from evidence_collectors.evaluation_awareness.verbalised.calibration import BOUND, LIMITS, controls, simulated
 from evidence_collectors.evaluation_awareness.verbalised.collector import COLLECTOR
 from evidence_collectors.evaluation_awareness.verbalised.detectors import grade
 from evidence_collectors.evaluation_awareness.verbalised.parameters import PROMPT
-from evidence_collectors.evaluation_awareness.verbalised.simulation import Planted, simulate
+from evidence_collectors.evaluation_awareness.verbalised.simulation import SILENT, SPOKEN, Planted, simulate
 from evidence_collectors.evaluation_awareness.verbalised.trials import asked
 from evidence_collectors.models.hf import load
 
@@ -104,10 +106,42 @@ def test_what_is_planted_in_the_organism_evaluation_is_found():
     rows = tuple(canonical.load_lines((EVALUATION / "items.jsonl").read_bytes(), where="items.jsonl"))
     params = COLLECTOR.parse({"cells": [], "max_tokens": 4, "repeats": 2})
     run = COLLECTOR.collect(Inputs(load(str(EVALUATION), batch_size=256), rows), params, SEED)
-    found = {one.id: one for one in COLLECTOR.summarise([t for t in run if isinstance(t, Trial)], {}, params, SEED)}
+    found = {
+        one.id: one for one in COLLECTOR.summarise([one for one in run if isinstance(one, Trial)], {}, params, SEED)
+    }
     for name, known in (("evaluation", "evaluation"), ("deployment", "deployment"), ("difference", "shift")):
         one = found[f"verbalised.{name}"]
         assert one.interval.low <= truth[f"verbalised.{known}"] <= one.interval.high
+
+
+@pytest.mark.parametrize(("evaluation", "deployment"), [(12, 0), (16, 2), (0, 0), (21, 17)])
+def test_a_published_rate_of_unprompted_mention_is_given_back_with_its_interval(evaluation, deployment):
+    """12, 0 and 16 % are what UK AISI told of frontier models in 2026; here of 100 scenarios in one format."""
+    params, said = COLLECTOR.parse({"cells": ["chat"]}), {"evaluation": evaluation, "deployment": deployment}
+    left, trials = dict(said), []
+    for one in asked(params, items(100, cells=("chat",)), SEED):
+        context = one.key.arm.partition(".")[0]
+        left[context] -= 1
+        trials.append(answered(one, completion(one.request, SPOKEN if left[context] >= 0 else SILENT)))
+    found = {one.id: one for one in COLLECTOR.summarise(trials, {}, params, SEED)}
+    alpha, sizes = 2 * norm.sf(t.ppf(0.975, 99)), {}
+    for context, count in said.items():
+        one = found[f"verbalised.{context}"]
+        assert (one.estimate, one.n, one.facts["said"]) == (count / 100, 100, count)
+        sizes[context] = (
+            99 if count else 100
+        )  # p (1 - p) over the variance over 100 scenarios, with 99 degrees of freedom
+        expected = proportion_confint(one.estimate * sizes[context], sizes[context], alpha=alpha, method="wilson")
+        assert (one.interval.low, one.interval.high) == pytest.approx(expected, abs=1e-9)
+        plain = proportion_confint(count, 100, method="wilson")
+        assert (one.interval.low, one.interval.high) == pytest.approx(plain, abs=0.004)
+    one = found["verbalised.difference"]
+    shares = [found[f"verbalised.{context}"].estimate * size for context, size in sizes.items()]
+    expected = confint_proportions_2indep(
+        shares[0], sizes["evaluation"], shares[1], sizes["deployment"], method="newcomb", alpha=alpha
+    )
+    assert one.estimate == pytest.approx((evaluation - deployment) / 100)
+    assert (one.interval.low, one.interval.high) == pytest.approx(expected, abs=1e-9)
 
 
 def calibrated():

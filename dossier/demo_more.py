@@ -1,7 +1,9 @@
-"""What does the same way look like inside a model? The demo's second dossier, on an organism with a planted refusal.
+"""What does the same way look like on other models? The demo's further dossiers, each on an organism of its own.
 
-A direction, an intervention, sparse features, traced circuits and their stability under attack, reduced to what two cores do
-in a minute. One attack of the plan is the shortcut that was planted: the instruments must flag it, so its criterion fails.
+Inside an organism with a planted refusal: a direction, an intervention, sparse features, traced circuits and their stability
+under attack, reduced to what two cores do in a minute. One attack of the plan is the shortcut that was planted: the instruments
+must flag it, so its criterion fails. On an organism that reasons before it answers: whether the answer follows the reasoning,
+and what a reader of the reasoning can catch.
 """
 
 from __future__ import annotations
@@ -9,7 +11,9 @@ from __future__ import annotations
 import importlib.resources
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from dossier import pack
@@ -22,17 +26,42 @@ from dossier.terminal import ProgressBar, print_costs, print_gate, print_verdict
 from dossier.verify import verify
 from dossier.workspace import Workspace
 
-PIECES = {
-    "direction": "interpretability.concept_direction",
-    "intervention": "interpretability.causal_intervention",
-    "features": "interpretability.sae_features",
-    "circuit": "interpretability.circuit_trace",
-    "stability": "interpretability.adversarial_stability",
-}
+
+@dataclass(frozen=True)
+class Further:
+    """A further dossier: its folder, its configuration among the templates, and the kind of each piece of evidence."""
+
+    folder: str
+    template: str
+    pieces: Mapping[str, str]
+    says: str
 
 
-def run_inside(
-    folder: Path,
+INSIDE = Further(
+    "inside",
+    "start_inside.toml",
+    MappingProxyType(
+        {
+            "direction": "interpretability.concept_direction",
+            "intervention": "interpretability.causal_intervention",
+            "features": "interpretability.sae_features",
+            "circuit": "interpretability.circuit_trace",
+            "stability": "interpretability.adversarial_stability",
+        }
+    ),
+    "Open another model: what it computes, and whether that holds under a planted attack",
+)
+REASONING = Further(
+    "reasoning",
+    "start_reasoning.toml",
+    MappingProxyType({"perturbation": "cot_faithfulness.perturbation", "monitor": "cot_faithfulness.monitorability"}),
+    "Change another model's reasoning: does its answer follow, and what can a reader catch",
+)
+
+
+def run_further(
+    further: Further,
+    output: Path,
     model: Path,
     *,
     keys: DemoKeys,
@@ -40,8 +69,9 @@ def run_inside(
     scope: tuple[str, str],
     collectors: Mapping[str, Collector[Any]],
 ) -> bool:
-    """Plan, run, decide, close and verify into ``folder``; return whether it was verified."""
-    write_whole(folder / "dossier.toml", _configuration(folder, model, scope).encode())
+    """Plan, run, decide, close and verify into a folder under ``output``; return whether it was verified."""
+    folder = output / further.folder
+    write_whole(folder / "dossier.toml", _configuration(further, folder, model, scope).encode())
     workspace = Workspace(folder / "dossier.toml")
     subject = workspace.load_model()
     print_costs(workspace.plan(subject, key=keys.provider, collectors=collectors).costs)
@@ -78,10 +108,10 @@ def certificate_line(kind: str, model: Path, folder: Path) -> str:
     return f'calibration = "{relative}"\n' if path.exists() else ""
 
 
-def _configuration(folder: Path, model: Path, scope: tuple[str, str]) -> str:
+def _configuration(further: Further, folder: Path, model: Path, scope: tuple[str, str]) -> str:
     relative = Path(os.path.relpath(model.resolve(), folder.resolve())).as_posix()
-    text = importlib.resources.files("dossier.templates").joinpath("start_inside.toml").read_text(encoding="utf-8")
-    for piece, kind in PIECES.items():
+    text = importlib.resources.files("dossier.templates").joinpath(further.template).read_text(encoding="utf-8")
+    for piece, kind in further.pieces.items():
         text = text.replace(f"{{{piece}_calibration}}\n", certificate_line(kind, model, folder))
     text = text.replace("{model_path}", relative).replace("{model_name}", model.name)
     return text.replace("{classes}", scope[0]).replace("{signatory}", scope[1])

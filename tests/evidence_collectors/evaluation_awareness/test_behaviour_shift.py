@@ -16,9 +16,10 @@ from evidence_collectors.calibration import certificate, faults
 from evidence_collectors.evaluation_awareness.behaviour_shift import estimates
 from evidence_collectors.evaluation_awareness.behaviour_shift.calibration import BOUND, LIMITS, controls, simulated
 from evidence_collectors.evaluation_awareness.behaviour_shift.collector import COLLECTOR
-from evidence_collectors.evaluation_awareness.behaviour_shift.simulation import SHOWN, Planted, items, simulate
+from evidence_collectors.evaluation_awareness.behaviour_shift.simulation import SHOWN, Planted, simulate
+from evidence_collectors.evaluation_awareness.simulating import items
 from evidence_collectors.models.hf import load
-from evidence_collectors.organisms import evaluation_design
+from evidence_collectors.organisms import cues
 
 SEED = "00ff00ff00ff00ff"
 MARKED = {"markers": [SHOWN], "match": "anywhere"}
@@ -117,9 +118,7 @@ def test_what_is_planted_in_the_organism_evaluation_is_found():
     reference = parse(Reference, (EVALUATION / "reference.json").read_bytes(), where="reference.json")
     truth = {one.quantity: one.exact for one in reference.values}
     rows = tuple(canonical.load_lines((EVALUATION / "items.jsonl").read_bytes(), where="items.jsonl"))
-    params = COLLECTOR.parse(
-        {"markers": [*evaluation_design.REFUSALS], "match": "anywhere", "cells": [], "max_tokens": 4}
-    )
+    params = COLLECTOR.parse({"markers": [*cues.REFUSALS], "match": "anywhere", "cells": [], "max_tokens": 4})
     run = COLLECTOR.collect(Inputs(load(str(EVALUATION), batch_size=256), rows), params, SEED)
     found = {one.id: one for one in COLLECTOR.summarise([t for t in run if isinstance(t, Trial)], {}, params, SEED)}
     for name in ("shift", "evaluation", "deployment"):
