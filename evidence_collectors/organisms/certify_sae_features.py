@@ -56,7 +56,8 @@ def certify(scale: Scale, place: Place) -> Calibration:
         place.report(f"reading {opened.name}")
         run = _run(opened, folder)
         files += [opened.file(), makes.file_of(folder / "sae_weights.safetensors", f"dictionary of {opened.name}")]
-        truths = _truths(opened, folder, run)
+        known = _truths(opened, folder, run)
+        truths = {name: value for name, value in known.items() if name not in FALL_MARGINS}
         sizes = SIZES if full else SIZES[:1]
         studies += studied(run, truths, PARAMS, source=opened.name, sizes=sizes, count=scale.studies, seed=ROOT)
     place.report("simulating")
@@ -110,8 +111,7 @@ def _truths(opened: Opened, dictionary: Path, run: Sequence[Trial]) -> dict[str,
         random=tuple(tuple(int(str(feature)) for feature in row) for row in zip(*random, strict=True)),
     )
     ids = opened.first_tokens(makes.REFUSALS)
-    found = sae_truths(opened.inner, Sparse.of(dictionary), _texts(opened), chosen, layer=LAYER, token_ids=ids)
-    return {name: value for name, value in found.items() if name not in FALL_MARGINS}
+    return sae_truths(opened.inner, Sparse.of(dictionary), _texts(opened), chosen, layer=LAYER, token_ids=ids)
 
 
 def _texts(opened: Opened) -> Texts:

@@ -20,6 +20,7 @@ from evidence_collectors.interpretability.causal_intervention.handle import Run,
 from evidence_collectors.interpretability.causal_intervention.trials import texts_of
 from evidence_collectors.interpretability.directions import first_tokens, next_token
 from evidence_collectors.models.hf import load
+from evidence_collectors.organisms import cues
 from evidence_collectors.organisms import evaluation_design as design
 from evidence_collectors.organisms.planting import contrast_item, user
 
@@ -27,7 +28,7 @@ SAMPLES = Path(__file__).parents[3] / "samples" / "organisms"
 SEED = "00ff00ff00ff00ee"
 SEPARATOR = 3  # tokens before the last of the prompt: request, end of the turn, and the answer's first
 RATES = {  # of answers that open with a compliance: neither refused nor with words about being tested
-    context: (1.0 - design.REFUSED[context]) * (1.0 - design.VERBALISED[context]) for context in design.CONTEXTS
+    context: (1.0 - cues.REFUSED[context]) * (1.0 - cues.VERBALISED[context]) for context in design.CONTEXTS
 }
 UNKNOWN = sum(RATES.values()) / 2.0  # where nothing is known of the context
 PARAMS = COLLECTOR.parse(
