@@ -65,7 +65,7 @@ def test_the_organism_conforms():
 def test_a_model_of_more_than_100_million_parameters_answers_alike_at_batch_1_16_and_64(tmp_path):
     path = folders.save(tmp_path / "big", "qwen2", vocabulary=32_000, width=768, layers=12)
     load = partial(_load, path)
-    asked = conformance.requests(20, words=("a", "bc", "d"), max_tokens=3)
+    asked = conformance.requests(18, words=("a", "bc", "d"), max_tokens=2)
     model = load(16)
     assert model.subject.parameter_count is not None
     assert model.subject.parameter_count > 100_000_000
