@@ -262,7 +262,7 @@ def test_a_rate_outside_its_range_is_an_error():
 P_VALUES = st.lists(st.one_of(st.floats(0, 1), st.sampled_from([0.0, 0.01, 0.05, 1.0])), min_size=1, max_size=30)
 
 
-@settings(max_examples=25, deadline=None)  # statsmodels takes a tenth of a second for Holm
+@settings(max_examples=12, deadline=None)  # statsmodels takes a tenth of a second for Holm
 @given(P_VALUES)
 def test_adjusted_p_values_agree_with_statsmodels(p_values):
     assert comparison.holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1], abs=1e-12)
