@@ -25,6 +25,7 @@ from typing import Any
 import torch
 
 from benchmarks import shapes
+from benchmarks.gpu import RESULTS, now
 from dossier import canonical
 from dossier.model import Message, Request, digest_of
 from evidence_collectors.cot_faithfulness.hint.collector import COLLECTOR, asked
@@ -32,7 +33,6 @@ from evidence_collectors.models.hf import HuggingFaceModel, load
 from evidence_collectors.models.sampling import gumbel, seed_word
 from evidence_collectors.organisms import tokens
 
-RESULTS = Path(__file__).parent / "results"
 SAMPLES, ORGANISM = Path(__file__).parents[1] / "samples" / "organisms", "hint-mcq"
 TRIALS = 256
 SHORTEST, LONGEST = 40, 320  # bytes of a question, a token each
@@ -96,9 +96,9 @@ def _case(name: str, dtype: str, *, cuda: bool, rounds: int) -> dict[str, Any]:
     answers: dict[str, Answers] = {}
     for number in range(rounds):
         for variant in [*variants][number % len(variants) :] + [*variants][: number % len(variants)]:
-            started = _now(cuda)
+            started = now(device)
             answers[variant] = variants[variant]()
-            seconds[variant].append(_now(cuda) - started)
+            seconds[variant].append(now(device) - started)
     generated = sum(map(len, answers["ours"].values()))
     fastest = {name: min(times) for name, times in seconds.items()}
     report = {
@@ -188,13 +188,6 @@ class _Noise:
         seed = torch.tensor([seed_word(self.request.seed)], device=scores.device)
         noise = gumbel(seed, input_ids.shape[1] - self.prompt_tokens, scores.shape[1])
         return scores.double() + self.request.temperature * noise
-
-
-def _now(cuda: bool) -> float:
-    if cuda:
-        torch.cuda.synchronize()
-        return time.perf_counter()
-    return time.process_time()
 
 
 if __name__ == "__main__":

@@ -96,10 +96,10 @@ def _case(case: Case, options: argparse.Namespace, device: str, dtype: torch.dty
         for round_ in range(options.warm_up + options.rounds):
             order = list(made)[round_ % len(made) :] + list(made)[: round_ % len(made)]
             for name in order:
-                started = _now(device)
+                started = now(device)
                 totals[name] = made[name](rows)
                 if round_ >= options.warm_up:
-                    seconds[name].append(_now(device) - started)
+                    seconds[name].append(now(device) - started)
     operations = shape.operations(width)
     report: dict[str, Any] = {"shape": shape.name, "dictionary_width": width, "length": length, "tokens": tokens}
     report["operations_per_token"] = operations
@@ -203,9 +203,9 @@ def _matmul_rate(device: str, dtype: torch.dtype) -> float:
         torch.randn(size, size, device=device, dtype=dtype),
     )
     for _ in range(5):
-        started = _now(device)
+        started = now(device)
         left @ right
-        best = max(best, 2.0 * size**3 / (_now(device) - started))
+        best = max(best, 2.0 * size**3 / (now(device) - started))
     return best
 
 
@@ -219,7 +219,7 @@ def _cases(options: argparse.Namespace, cuda: bool) -> list[Case]:
     return found
 
 
-def _now(device: str) -> float:
+def now(device: str) -> float:
     """Return seconds: of the wall on a GPU, of the processor on one CPU thread, which other load slows less."""
     if device == "cuda":
         torch.cuda.synchronize()

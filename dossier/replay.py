@@ -186,7 +186,9 @@ def replay(
     recorded_on = [documents.evidence[name].environment for name in dict.fromkeys(name for name, _, _ in chosen)]
     same = all(same_platform(environment, model.environment) for environment in recorded_on)
     promised = [one for one in chosen if one[2].subject.identity == "digests"]
-    if same or not promised:
+    if chosen and not promised:
+        allowed, band = 0, NO_BAND
+    elif same or not chosen:
         allowed, band = 0, "same platform: every answer must be equal"
     else:
         allowed, band = _band(promised, again, band_model)
@@ -210,7 +212,7 @@ def replay(
         token_agreement=(sum(agreements) + sample - len(agreements)) / sample if sample else 1.0,
         same_platform=same,
         allowed=allowed,
-        band=band if promised else NO_BAND,
+        band=band,
         undetected_share=_undetected_share(sample, allowed),
         subject_problems=problems,
         mismatches=tuple(mismatches),

@@ -164,6 +164,7 @@ def test_measurements_are_made_again_and_agree_on_the_same_weights(honest):
     pack, given = honest
     result = again(pack, Inside(), given)
     assert result.verdict == "passed"
+    assert "behind an API" not in result.band
     (found,) = result.remeasured
     assert (found.trials, found.agreeing, found.largest_difference, found.problem) == (40, 40, 0.0, None)
 

@@ -9,9 +9,10 @@ from itertools import pairwise
 from pydantic import JsonValue
 
 from dossier.collector import Cost, Inputs
-from dossier.errors import CollectionError, ConfigError
-from dossier.language_model import ModelSize, why_unanswered
+from dossier.errors import ConfigError
+from dossier.language_model import ModelSize
 from dossier.model import Item, Message, Request, Trial, TrialKey, digest_of
+from evidence_collectors.cot_faithfulness.answering import answers
 from evidence_collectors.items import contrast
 from evidence_collectors.items.contrast import Contrast
 
@@ -72,26 +73,18 @@ def collected(kind: str, asked: Iterable[Asked], inputs: Inputs) -> Iterator[Tri
     Raises:
         CollectionError: the model answers what was not asked, or answers twice.
     """
-    waiting = {digest_of(one.request): one for one in asked}
-    for completion in inputs.subject.generate([one.request for one in waiting.values()]):
-        one = waiting.pop(completion.request_sha256, None)
-        if one is None:
-            raise CollectionError(
-                f"{kind}: a completion for request {completion.request_sha256[:16]}..., which was not asked or is "
-                "already answered",
-                hint="The adapter must yield one completion per request and name it by digest.",
-            )
-        yield Trial(
-            key=one.key, seed=one.seed, request=one.request, completion=completion, measurements=dict(one.noted)
-        )
-    for digest, one in waiting.items():
+    promised = {digest_of(one.request): one for one in asked}
+    requests = [one.request for one in promised.values()]
+    for digest, said in answers(inputs.subject, requests, apart=False, kind=kind):
+        one = promised[digest]
+        completion, error = (None, said) if isinstance(said, str) else (said, None)
         yield Trial(
             key=one.key,
             seed=one.seed,
             request=one.request,
-            completion=None,
+            completion=completion,
             measurements=dict(one.noted),
-            error=why_unanswered(inputs.subject, digest),
+            error=error,
         )
 
 

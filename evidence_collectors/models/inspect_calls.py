@@ -115,13 +115,13 @@ def answers(
         session = runner.run(_begin(opened, settings, tally), context=context)
         try:
             while done := runner.run(_step(session, waiting, running), context=context):
-                for outcome in [task.result() for task in done]:
+                for name, outcome in [(task.get_name(), task.result()) for task in done]:
                     if isinstance(outcome, Completion):
                         yield outcome
                         continue
                     failures.append(outcome)
                     tally.unanswered[outcome.kind] += 1
-                    tally.reasons[outcome.request_sha256] = f"{outcome.kind}: {outcome.detail}"
+                    tally.reasons[name] = f"{outcome.kind}: {outcome.detail}"
                     if outcome.fatal or (not session.answered and len(failures) >= _HOPELESS):
                         session.stopped.set()
         finally:
@@ -140,7 +140,7 @@ async def _step(session: _Session, waiting: Iterator[tuple[str, Request]], runni
         pair = next(waiting, None)
         if pair is None:
             break
-        running.add(asyncio.create_task(_ask(session, *pair)))
+        running.add(asyncio.create_task(_ask(session, *pair), name=pair[0]))
     if not running:
         return set()
     done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
@@ -176,7 +176,7 @@ async def _ask(session: _Session, name: str, request: Request) -> Completion | F
         too_long = outcome.retry_after_s > _LONGEST_WAIT_S
         if not outcome.retry or too_long or attempts > session.settings.max_retries or session.stopped.is_set():
             in_vain = not outcome.retry or too_long or alone
-            return replace(outcome, request_sha256=name, fatal=outcome.kind in INFRASTRUCTURE and in_vain)
+            return replace(outcome, fatal=outcome.kind in INFRASTRUCTURE and in_vain)
         session.tally.retried[outcome.kind] += 1
         wait = max(outcome.retry_after_s, _backoff(session.settings.backoff_s, attempts, name))
         if outcome.kind == "rate-limited":
@@ -185,7 +185,7 @@ async def _ask(session: _Session, name: str, request: Request) -> Completion | F
             )
         await _sleep(session, wait)
         if session.stopped.is_set():
-            return replace(outcome, request_sha256=name)
+            return outcome
 
 
 def _backoff(first_s: float, attempts: int, name: str) -> float:

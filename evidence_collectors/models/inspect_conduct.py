@@ -45,7 +45,7 @@ class Redactor:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a request, by its digest, has no answer.
+    """Why a request has no answer.
 
     ``retry``: asking again may help; ``retry_after_s`` is the provider's word on when. ``fatal``: asking anything else would
     be in vain too.
@@ -54,7 +54,6 @@ class Failure:
     kind: Kind
     detail: str
     retry: bool
-    request_sha256: str = ""
     retry_after_s: float = 0.0
     fatal: bool = False
 

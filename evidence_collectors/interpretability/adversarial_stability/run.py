@@ -13,6 +13,7 @@ from pydantic import JsonValue
 
 from dossier.collector import Artifact, Inputs
 from dossier.errors import CollectionError
+from dossier.language_model import NO_COMPLETION
 from dossier.model import Completion, Request, Trial, TrialKey, digest_of
 from evidence_collectors.interpretability.adversarial_stability import measures as measures
 from evidence_collectors.interpretability.adversarial_stability.activations import (
@@ -133,7 +134,7 @@ def _answers(run: Run, known: Mapping[str, Attack | None]) -> Iterator[Trial]:
         withheld = arm in SEARCHED.values()
         try:
             found = {one.request_sha256: one for one in run.inputs.subject.generate([one for *_, one in asked])}
-            reason = "the model gave no completion"
+            reason = NO_COMPLETION
         except CollectionError as error:
             found, reason = {}, error.message
         for key, own, request in asked:
