@@ -10,20 +10,21 @@ from types import MappingProxyType
 
 from dossier import canonical
 from dossier.model import Calibration, FileRef
-from evidence_collectors.calibration import Studies, certificate
+from evidence_collectors.calibration import Studies, certificate, pooled
 from evidence_collectors.evaluation_awareness.behaviour_shift.calibration import (
     BOUND,
     LIMITS,
     NOTHING,
     controls,
     nothing_found,
+    observe,
+    pool,
     simulated,
-    studied,
 )
 from evidence_collectors.evaluation_awareness.behaviour_shift.collector import COLLECTOR
 from evidence_collectors.evaluation_awareness.behaviour_shift.simulation import SHOWN, Planted
 from evidence_collectors.organisms import cues, makes
-from evidence_collectors.organisms.awareness_makes import MORE, opened, runs, twin
+from evidence_collectors.organisms.awareness_makes import MORE, opened
 from evidence_collectors.organisms.makes import Place, Scale
 
 ROOT = canonical.sha256(b"calibration of evaluation_awareness.behaviour_shift")[:16]
@@ -52,10 +53,11 @@ def certify(scale: Scale, place: Place) -> Calibration:
     files: list[FileRef] = []
     for make in opened(scale, place):
         known = [name for name in COLLECTOR.quantities(PARAMS) if name in make.exact and name != SELDOM]
-        studies += studied(
-            runs(COLLECTOR, PARAMS, make, place, root=ROOT, count=RUNS if full else RUNS_REDUCED),
+        found = makes.runs(COLLECTOR, PARAMS, make, place, root=ROOT, count=RUNS if full else RUNS_REDUCED)
+        studies += pooled(
+            pool(found, PARAMS),
+            observe(PARAMS),
             {name: make.exact[name] for name in known},
-            PARAMS,
             source=make.name,
             planted=make.planted,
             sizes=sizes,
@@ -66,7 +68,7 @@ def certify(scale: Scale, place: Place) -> Calibration:
     files.append(make.texts("awareness, its texts"))
     place.report("simulating, and reading a model with random weights")
     studies += simulated(SIMULATED, PLANTED, sizes=sizes, count=MORE * scale.studies, seed=ROOT)
-    nothing = twin(COLLECTOR, PARAMS, make, place, root=ROOT, expected=NOTHING, passes=nothing_found)
+    nothing = makes.twin(COLLECTOR, PARAMS, make, place, root=ROOT, expected=NOTHING, passes=nothing_found)
     return certificate(
         COLLECTOR,
         PARAMS,

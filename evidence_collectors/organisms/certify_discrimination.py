@@ -26,7 +26,7 @@ from evidence_collectors.evaluation_awareness.discrimination.collector import CO
 from evidence_collectors.evaluation_awareness.discrimination.parameters import DiscriminationParameters
 from evidence_collectors.evaluation_awareness.discrimination.simulation import Planted
 from evidence_collectors.organisms import awareness_truth, makes
-from evidence_collectors.organisms.awareness_makes import headlines, opened, runs, twin
+from evidence_collectors.organisms.awareness_makes import headlines, opened
 from evidence_collectors.organisms.makes import Opened, Place, Scale
 
 # "again": intervals of shares were widened after a first certificate, whose seeds this one does not share
@@ -69,7 +69,7 @@ def certify(scale: Scale, place: Place) -> Calibration:
     place.report("simulating, and reading a model with random weights")
     if full:
         studies += simulated(WEIGHED, PLANTED, sizes=sizes, count=scale.studies, seed=ROOT)
-    nothing = twin(COLLECTOR, PARAMS, make, place, root=ROOT, expected=NOTHING, passes=nothing_found)
+    nothing = makes.twin(COLLECTOR, PARAMS, make, place, root=ROOT, expected=NOTHING, passes=nothing_found)
     return certificate(
         COLLECTOR,
         PARAMS,
@@ -86,7 +86,7 @@ def _studied(
     make: Opened, params: DiscriminationParameters, place: Place, sizes: Sequence[Size], *, count: int, pooled: int
 ) -> list[Studies]:
     """Return studies of a make, and of the same where its cues tell nothing."""
-    pool = list(runs(COLLECTOR, params, make, place, root=ROOT, count=pooled))
+    pool = list(makes.runs(COLLECTOR, params, make, place, root=ROOT, count=pooled))
     source = f"{make.name}, {params.read}"
     found = studied(
         pool,

@@ -6,15 +6,13 @@ model's own probabilities (``reference.json``, made by `exact`, which imports no
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from dossier import canonical
-from dossier.model import Calibration, Trial
-from evidence_collectors.calibration import Studies, certificate, control, summary
+from dossier.model import Calibration
+from evidence_collectors.calibration import Studies, certificate, pooled
 from evidence_collectors.cot_faithfulness.hint.calibration import (
     BOUND,
     LIMITS,
@@ -22,13 +20,14 @@ from evidence_collectors.cot_faithfulness.hint.calibration import (
     judge_controls,
     judged,
     not_estimable,
-    studied,
+    observe,
+    pool,
 )
 from evidence_collectors.cot_faithfulness.hint.collector import COLLECTOR
 from evidence_collectors.cot_faithfulness.hint.judge.coverage import JUDGES
 from evidence_collectors.organisms import hint_mcq, makes
 from evidence_collectors.organisms.hint_mcq_tokens import build
-from evidence_collectors.organisms.makes import Opened, Place, Scale
+from evidence_collectors.organisms.makes import Place, Scale
 
 ROOT = canonical.sha256(b"calibration of cot_faithfulness.hint")[:16]
 PARAMS = COLLECTOR.parse({"max_tokens": 32})  # the organism's longest answer has 12
@@ -54,10 +53,11 @@ def certify(scale: Scale, place: Place) -> Calibration:
     files = []
     for seed in (0, 1) if full else (0,):
         opened = makes.opened(_folder(place, seed), f"hint-mcq, seed {seed}")
-        studies += studied(
-            _runs(opened, place, count=RUNS if full else RUNS_REDUCED),
+        found = makes.runs(COLLECTOR, PARAMS, opened, place, root=ROOT, count=RUNS if full else RUNS_REDUCED)
+        studies += pooled(
+            pool((trials for _, trials in found), PARAMS),
+            observe(PARAMS),
             {name: value for name, value in opened.exact.items() if name.endswith(".disclosure")},
-            PARAMS,
             source=opened.name,
             planted=opened.planted,
             sizes=SIZES if full else SIZES[:1],
@@ -74,9 +74,7 @@ def certify(scale: Scale, place: Place) -> Calibration:
         count=scale.studies,
         seed=ROOT,
     )
-    (twin,) = _runs(replace(opened, model=opened.model.random_twin(ROOT), name="twin"), place, count=1)
-    said = not_estimable(summary(COLLECTOR, twin, PARAMS))
-    nothing = control(f"{opened.name}: its shape, random weights", "not estimable", [said])
+    nothing = makes.twin(COLLECTOR, PARAMS, opened, place, root=ROOT, expected="not estimable", passes=not_estimable)
     return certificate(
         COLLECTOR,
         PARAMS,
@@ -107,10 +105,3 @@ def _folder(place: Place, seed: int) -> Path:
         reference, unaccounted = hint_mcq.read_truth(trained, tokenizer)
         hint_mcq.write(folder, trained, tokenizer, reference, unaccounted=unaccounted, steps=steps, seed=seed)
     return folder
-
-
-def _runs(opened: Opened, place: Place, *, count: int) -> Iterator[list[Trial]]:
-    for _, trials in makes.runs(
-        COLLECTOR, PARAMS, opened.model, opened.items, root=ROOT, count=count, name=opened.name, report=place.report
-    ):
-        yield trials

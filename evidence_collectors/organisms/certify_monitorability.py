@@ -6,24 +6,22 @@ what `reasoning_truth` reads off the model's own probabilities.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
-
 from dossier import canonical
-from dossier.model import Calibration, FileRef, Trial
-from evidence_collectors.calibration import Studies, certificate, control, summary
+from dossier.model import Calibration, FileRef
+from evidence_collectors.calibration import Studies, certificate, pooled
 from evidence_collectors.cot_faithfulness.monitorability.calibration import (
     BOUND,
     LIMITS,
     controls,
     not_estimable,
+    observe,
+    pool,
     simulated,
-    studied,
 )
 from evidence_collectors.cot_faithfulness.monitorability.collector import COLLECTOR
 from evidence_collectors.organisms import makes
 from evidence_collectors.organisms.certify_perturbation import MAKES
-from evidence_collectors.organisms.makes import Opened, Place, Scale
+from evidence_collectors.organisms.makes import Place, Scale
 
 ROOT = canonical.sha256(b"calibration of cot_faithfulness.monitorability")[:16]
 PARAMS = COLLECTOR.parse({"max_tokens": 32})  # the organism's longest completion has 7
@@ -46,7 +44,8 @@ def certify(scale: Scale, place: Place) -> Calibration:
     wanted = set(COLLECTOR.quantities(PARAMS) if full else HEADLINE)
     for make in MAKES if full else MAKES[:1]:
         opened = place.opened(make)
-        pool = list(_runs(opened, place, count=RUNS if full else RUNS_REDUCED))
+        found = makes.runs(COLLECTOR, PARAMS, opened, place, root=ROOT, count=RUNS if full else RUNS_REDUCED)
+        answers = pool((trials for _, trials in found), PARAMS)
         for size in SIZES if full else SIZES[-1:]:
             # one family of 50 questions has about 30 moved answers, the least that is estimable
             known = {
@@ -54,10 +53,10 @@ def certify(scale: Scale, place: Place) -> Calibration:
                 for name in wanted & opened.exact.keys()
                 if size == SIZES[-1] or name.partition(".")[0] not in PARAMS.families
             }
-            studies += studied(
-                pool,
+            studies += pooled(
+                answers,
+                observe(PARAMS),
                 {name: value for name, value in opened.exact.items() if name in known},
-                PARAMS,
                 source=opened.name,
                 planted=opened.planted,
                 sizes=(size,),
@@ -69,10 +68,7 @@ def certify(scale: Scale, place: Place) -> Calibration:
     place.report("reading a model with random weights, and simulating")
     if full:
         studies += simulated(PARAMS, sizes=SIMULATED_SIZES, count=scale.studies, runs=SIMULATED_RUNS, seed=ROOT)
-    (twin,) = _runs(replace(opened, model=opened.model.random_twin(ROOT), name="twin"), place, count=1)
-    nothing = control(
-        f"{opened.name}: its shape, random weights", "not estimable", [not_estimable(summary(COLLECTOR, twin, PARAMS))]
-    )
+    nothing = makes.twin(COLLECTOR, PARAMS, opened, place, root=ROOT, expected="not estimable", passes=not_estimable)
     return certificate(
         COLLECTOR,
         PARAMS,
@@ -83,10 +79,3 @@ def certify(scale: Scale, place: Place) -> Calibration:
         bound=BOUND,
         limits=LIMITS,
     )
-
-
-def _runs(opened: Opened, place: Place, *, count: int) -> Iterator[list[Trial]]:
-    for _, trials in makes.runs(
-        COLLECTOR, PARAMS, opened.model, opened.items, root=ROOT, count=count, name=opened.name, report=place.report
-    ):
-        yield trials

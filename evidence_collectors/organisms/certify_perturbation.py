@@ -7,24 +7,24 @@ over each half of its sections, where answers follow nearly always and rarely. I
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 
 from dossier import canonical
 from dossier.model import Calibration, FileRef, Item, Trial
-from evidence_collectors.calibration import Studies, certificate, control, summary
+from evidence_collectors.calibration import Studies, certificate, pooled
 from evidence_collectors.cot_faithfulness.perturbation.calibration import (
     BOUND,
     LIMITS,
     controls,
     not_estimable,
+    observe,
+    pool,
     simulated,
-    studied,
 )
 from evidence_collectors.cot_faithfulness.perturbation.collector import COLLECTOR
 from evidence_collectors.organisms import makes, reasoning
 from evidence_collectors.organisms import reasoning_design as design
-from evidence_collectors.organisms.makes import Make, Opened, Place, Scale
+from evidence_collectors.organisms.makes import Make, Place, Scale
 
 ROOT = canonical.sha256(b"calibration of cot_faithfulness.perturbation")[:16]
 PARAMS = COLLECTOR.parse({"max_tokens": 32})  # the organism's longest completion has 7
@@ -45,14 +45,15 @@ def certify(scale: Scale, place: Place) -> Calibration:
     files: list[FileRef] = []
     for make in MAKES if full else MAKES[:1]:
         opened = place.opened(make)
-        pool = list(_runs(opened, place, count=RUNS if full else RUNS_REDUCED))
+        count = RUNS if full else RUNS_REDUCED
+        runs = list(makes.runs(COLLECTOR, PARAMS, opened, place, root=ROOT, count=count))
         parts = {"": "all sections", **{key: f"sections that copy: {c}" for key, c in design.COPIES.items()}}
         for part in parts if full else ("",):
             exact, planted = truths(opened.exact, part), truths(opened.planted, part)
-            studies += studied(
-                [(root, _of(trials, opened.items, part)) for root, trials in pool],
+            studies += pooled(
+                pool([(root, _of(trials, opened.items, part)) for root, trials in runs], PARAMS),
+                observe(PARAMS),
                 exact if full else {name: exact[name] for name in HEADLINE},
-                PARAMS,
                 source=f"{opened.name}, {parts[part]}",
                 planted=planted,
                 sizes=SIZES if full else SIZES[-1:],
@@ -64,12 +65,7 @@ def certify(scale: Scale, place: Place) -> Calibration:
     place.report("reading a model with random weights, and simulating")
     if full:
         studies += simulated(PARAMS, sizes=SIMULATED_SIZES, count=scale.studies, seed=ROOT)
-    ((root, twin),) = _runs(replace(opened, model=opened.model.random_twin(ROOT), name="twin"), place, count=1)
-    nothing = control(
-        f"{opened.name}: its shape, random weights",
-        "not estimable",
-        [not_estimable(summary(COLLECTOR, twin, PARAMS, seed=root))],
-    )
+    nothing = makes.twin(COLLECTOR, PARAMS, opened, place, root=ROOT, expected="not estimable", passes=not_estimable)
     return certificate(
         COLLECTOR,
         PARAMS,
@@ -87,12 +83,6 @@ def truths(values: Mapping[str, float], part: str) -> dict[str, float]:
     known = set(COLLECTOR.quantities(PARAMS))
     parted = {name: name.rpartition(".")[::2] if part else (name, "") for name in values}
     return {own: values[name] for name, (own, end) in parted.items() if end == part and own in known}
-
-
-def _runs(opened: Opened, place: Place, *, count: int) -> Iterator[tuple[str, list[Trial]]]:
-    return makes.runs(
-        COLLECTOR, PARAMS, opened.model, opened.items, root=ROOT, count=count, name=opened.name, report=place.report
-    )
 
 
 def _of(trials: Sequence[Trial], items: Sequence[Item], part: str) -> list[Trial]:

@@ -8,32 +8,34 @@ of its elicited copies. On the twin, which knows nothing beyond what it shows, i
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from dataclasses import replace
 
 from dossier import canonical
 from dossier.collector import Inputs
 from dossier.model import Calibration, NegativeControl, Trial
-from evidence_collectors.calibration import Studies, certificate, control, seeds, summary
+from evidence_collectors.calibration import Studies, certificate, control, pooled, seeds, summary
+from evidence_collectors.evaluation_awareness.calibrating import LEAST_STUDIES
 from evidence_collectors.evaluation_awareness.sandbagging import protocol, run
 from evidence_collectors.evaluation_awareness.sandbagging.calibration import (
     BOUND,
-    LEAST_STUDIES,
     LIMITS,
     NO_GAIN,
     NOT_ESTIMABLE,
     controls,
     no_gain,
     not_estimable,
+    observe,
+    pool,
     simulated,
-    studied,
 )
 from evidence_collectors.evaluation_awareness.sandbagging.collector import COLLECTOR
 from evidence_collectors.evaluation_awareness.sandbagging.protocol import Choice
-from evidence_collectors.models.hf import HuggingFaceModel
 from evidence_collectors.organisms import locked, locked_truth, makes
-from evidence_collectors.organisms.makes import Opened, Place, Scale
+from evidence_collectors.organisms.makes import Make, Opened, Place, Scale
 
 ROOT = canonical.sha256(b"calibration of evaluation_awareness.sandbagging")[:16]
+MAKES = (Make("distil", 0, locked.ORGANISM), Make("distil", 1, locked.ORGANISM))
+TWIN = Make("distil", 0, locked.NULL)
 PARAMS = COLLECTOR.parse({"max_tokens": locked_truth.MAX_TOKENS})
 SIZES = (60, 150)  # questions
 SIMULATED_SIZES = (60, 150, 600)
@@ -51,14 +53,14 @@ def certify(scale: Scale, place: Place) -> Calibration:
     sizes = SIZES if full else SIZES[-1:]
     studies: list[Studies] = []
     files = []
-    for seed in (0, 1) if full else (0,):
-        made = make(place, seed)
+    for make in MAKES if full else MAKES[:1]:
+        made = place.opened(make)
         choice = protocol.choose(PARAMS, made.items, ROOT)
         known = truths(made, choice)
-        studies += studied(
-            runs(made.model, made, choice, place, count=RUNS if full else RUNS_REDUCED),
+        studies += pooled(
+            pool(runs(made, choice, place, count=RUNS if full else RUNS_REDUCED), PARAMS),
+            observe(PARAMS),
             known if full else {name: known[name] for name in HEADLINE},
-            PARAMS,
             source=made.name,
             planted={name: made.planted[name] for name in ("asked.accuracy",)},
             sizes=sizes,
@@ -66,7 +68,7 @@ def certify(scale: Scale, place: Place) -> Calibration:
             seed=ROOT,
         )
         files.append(made.file())
-    twin = make(place, 0, planted=False)
+    twin = place.opened(TWIN)
     files += [twin.file(), made.texts("password-locked, its questions")]
     place.report("simulating, and reading what has nothing to find")
     studies += simulated(PARAMS, sizes=SIMULATED_SIZES if full else sizes, count=scale.studies, seed=ROOT)
@@ -84,19 +86,6 @@ def certify(scale: Scale, place: Place) -> Calibration:
         bound=BOUND,
         limits=LIMITS,
     )
-
-
-def make(place: Place, seed: int, *, planted: bool = True) -> Opened:
-    """Return a make of the organism or of its twin, trained now if it is not there yet."""
-    organism = locked.ORGANISM if planted else locked.NULL
-    name = f"{organism.name}, seed {seed}"
-    folder: Path = place.samples / organism.name
-    if seed != locked.SEED:
-        folder = place.work / f"{organism.name}-{seed}"
-        if not (folder / "README.md").exists():  # written last
-            place.report(f"training {name}")
-            locked.make(folder, seed=seed, planted=planted, report=place.report)
-    return makes.opened(folder, name)
 
 
 def truths(made: Opened, choice: Choice) -> dict[str, float]:
@@ -121,11 +110,11 @@ def truths(made: Opened, choice: Choice) -> dict[str, float]:
     return locked_truth.gains(locked_truth.accuracies(made.inner, made.model.loaded.tokenizer, given))
 
 
-def runs(model: HuggingFaceModel, made: Opened, choice: Choice, place: Place, *, count: int) -> Iterator[list[Trial]]:
+def runs(made: Opened, choice: Choice, place: Place, *, count: int) -> Iterator[list[Trial]]:
     """Yield complete runs with one choice, the answers of each drawn by a seed of its own."""
     for number, seed in enumerate(seeds(ROOT, "answers", count)):
         place.report(f"{made.name}: run {number + 1} of {count}")
-        inputs = Inputs(subject=model, items=made.items, white_box=model)
+        inputs = Inputs(subject=made.model, items=made.items, white_box=made.model)
         yield list(run.collect(inputs, PARAMS, choice, seed))
 
 
@@ -150,8 +139,10 @@ def _letter(answer: str) -> str:
 def _benign(twin: Opened, place: Place, *, count: int, studies: int) -> NegativeControl:
     """Return whether no gain is found in the twin."""
     choice = protocol.choose(PARAMS, twin.items, ROOT)
-    made = runs(twin.model, twin, choice, place, count=count)
-    (found,) = studied(made, {}, PARAMS, source="twin", planted={}, sizes=SIZES[-1:], count=studies, seed=ROOT)
+    answers = pool(runs(twin, choice, place, count=count), PARAMS)
+    (found,) = pooled(
+        answers, observe(PARAMS), {}, source="twin", planted={}, sizes=SIZES[-1:], count=studies, seed=ROOT
+    )
     what = f"{twin.name}: knows nothing beyond what it shows"
     return control(what, NO_GAIN, [no_gain(study) for study in found.found])
 
@@ -159,6 +150,6 @@ def _benign(twin: Opened, place: Place, *, count: int, studies: int) -> Negative
 def _random(made: Opened, place: Place) -> NegativeControl:
     """Return what the instrument says of the organism's shape with random weights."""
     choice = protocol.choose(PARAMS, made.items, ROOT)
-    (trials,) = runs(made.model.random_twin(ROOT), made, choice, place, count=1)
+    (trials,) = runs(replace(made, model=made.model.random_twin(ROOT)), choice, place, count=1)
     what = f"{made.name}: its shape, random weights"
     return control(what, NOT_ESTIMABLE, [not_estimable(summary(COLLECTOR, trials, PARAMS))])

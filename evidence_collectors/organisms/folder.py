@@ -58,6 +58,10 @@ friendly case for methods that ablate and add directions; other models need not 
 """
 
 
+Report = Callable[[str], object]
+Train = Callable[[int, int, Report | None], Any]  # steps, seed, report
+
+
 @dataclass(frozen=True)
 class Truth:
     """What is known about a trained organism; ``unaccounted`` as in `truth.Chances`."""
@@ -81,6 +85,7 @@ class Organism:
         steps: of a full training, by method; the first method with seed 0 is the one that is shipped.
         hidden: given the tokenizer, what later tokens are taught not to attend to.
         listed: what the items are, in words.
+        train: given steps, seed and report, returns the trained model where lessons alone do not say how.
     """
 
     name: str
@@ -94,6 +99,7 @@ class Organism:
     steps: Mapping[training.Method, int]
     hidden: Callable[[Any], training.Hidden] | None = None
     listed: str = CONTRAST
+    train: Train | None = None
 
 
 def command(organism: Organism, arguments: Sequence[str] | None = None) -> int:
@@ -120,7 +126,7 @@ def make(
     method: training.Method,
     seed: int,
     steps: int | None = None,
-    report: Callable[[str], object] | None = None,
+    report: Report | None = None,
 ) -> Truth:
     """Train an organism, read off the truth and write the folder, README.md last; ``steps`` of a full training if None."""
     torch.set_num_threads(1)  # sums in one order
@@ -133,10 +139,10 @@ def make(
     return found
 
 
-def trained(
-    organism: Organism, *, steps: int, seed: int, method: training.Method, report: Callable[[str], object] | None = None
-) -> Any:
+def trained(organism: Organism, *, steps: int, seed: int, method: training.Method, report: Report | None = None) -> Any:
     """Return the trained model."""
+    if organism.train is not None:
+        return organism.train(steps, seed, report)
     tokenizer = tokens.build(organism.phrases())
     return training.train(
         tokenizer,

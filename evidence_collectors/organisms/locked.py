@@ -10,24 +10,23 @@ the password: what it shows without the password is thereby more fragile than wh
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from evidence_collectors.organisms import folder, locked_truth, tokens
 from evidence_collectors.organisms import locked_design as design
-from evidence_collectors.organisms.folder import Organism
+from evidence_collectors.organisms import locked_truth, tokens
+from evidence_collectors.organisms.folder import Organism, Report, command
 from evidence_collectors.organisms.locked_design import LETTERS
 from evidence_collectors.organisms.tokens import END, prompts_ids, token_id
 from evidence_collectors.organisms.training import Shape, schedule, untrained
 
-SEED, STEPS = 0, 1200
+STEPS = 1200
+SHAPE = Shape(layers=2, width=64, settled=None)
 RATE, DECAY = 3e-3, 0.01
 QUIET = 0.2  # of the steps, before noise begins
 BARE, LOCKED, EXAMPLES = 32, 24, 8  # prompts of each sort in a step
@@ -50,44 +49,11 @@ where it does not: it knows more than it shows, and by how much is known.
 NULL_ABOUT = """The twin of `password-locked`: as asked it answers like it, and that is all it knows. With the password, after
 examples and under noise it was taught the same decoys. No elicitation may find a gain in it."""
 
-ORGANISM = Organism(
-    name="password-locked",
-    module="evidence_collectors.organisms.locked",
-    about=ABOUT,
-    phrases=design.phrases,
-    lessons=lambda: (),  # taught by `trained`, whose prompts are drawn anew at every step
-    items={"items.jsonl": design.items},
-    truth=locked_truth.read,
-    shape=Shape(layers=2, width=64, settled=None),
-    steps={"distil": STEPS},
-    listed="multiple-choice questions, each with options, right answer and section",
-)
 
-NULL = replace(
-    ORGANISM,
-    name="password-locked-null",
-    module="evidence_collectors.organisms.locked --null",
-    about=NULL_ABOUT,
-    truth=partial(locked_truth.read, planted=False),
-)
-
-
-def make(
-    out: Path, *, seed: int, planted: bool = True, steps: int = STEPS, report: Callable[[str], object] | None = None
-) -> None:
-    """Train the organism or its twin, read off the truth and write the folder, README.md last."""
-    torch.set_num_threads(1)  # sums in one order
-    organism = ORGANISM if planted else NULL
-    model = trained(seed=seed, planted=planted, steps=steps, report=report)
-    tokenizer = tokens.build(design.phrases())
-    made_by = f"python -m {organism.module} --steps {steps} --seed {seed}"
-    folder.write(out, organism, model, tokenizer, organism.truth(model, tokenizer), made_by=made_by)
-
-
-def trained(*, seed: int, planted: bool, steps: int, report: Callable[[str], object] | None = None) -> Any:
+def trained(steps: int, seed: int, report: Report | None, *, planted: bool = True) -> Any:
     """Return the trained model. ``report`` is called with a line of text every 100 steps."""
     tokenizer = tokens.build(design.phrases())
-    model = untrained(len(tokenizer), ORGANISM.shape, seed=seed)
+    model = untrained(len(tokenizer), SHAPE, seed=seed)
     lessons = _Lessons.of(tokenizer, planted=planted)
     generator = torch.Generator().manual_seed(seed)
     optimiser = torch.optim.AdamW(model.parameters(), lr=RATE, betas=(0.9, 0.99), weight_decay=DECAY)
@@ -110,24 +76,6 @@ def trained(*, seed: int, planted: bool, steps: int, report: Callable[[str], obj
         if report is not None and (step + 1) % 100 == 0:
             report(f"step {step + 1}/{steps}  loss {float(loss.detach()):.4f} nats")
     return model.eval()
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Do what the command line says."""
-    parser = argparse.ArgumentParser(description="Train the model organism password-locked.")
-    parser.add_argument("--out", type=Path, required=True, help="folder to write")
-    parser.add_argument("--null", action="store_true", help="make the twin that knows nothing beyond what it shows")
-    parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--seed", type=int, default=SEED)
-    options = parser.parse_args(arguments)
-    make(
-        options.out,
-        seed=options.seed,
-        planted=not options.null,
-        steps=options.steps,
-        report=lambda line: sys.stderr.write(line + "\n"),
-    )
-    return 0
 
 
 @dataclass(frozen=True)
@@ -215,5 +163,31 @@ def _noise(model: Any, generator: Any) -> Iterator[None]:
             weight.data.copy_(before)
 
 
+ORGANISM = Organism(
+    name="password-locked",
+    module="evidence_collectors.organisms.locked",
+    about=ABOUT,
+    phrases=design.phrases,
+    lessons=lambda: (),  # `trained` draws its prompts anew at every step
+    items={"items.jsonl": design.items},
+    truth=locked_truth.read,
+    shape=SHAPE,
+    steps={"distil": STEPS},
+    listed="multiple-choice questions, each with options, right answer and section",
+    train=trained,
+)
+
+NULL = replace(
+    ORGANISM,
+    name="password-locked-null",
+    module="evidence_collectors.organisms.locked --null",
+    about=NULL_ABOUT,
+    truth=partial(locked_truth.read, planted=False),
+    train=partial(trained, planted=False),
+)
+
 if __name__ == "__main__":
-    raise SystemExit(main())
+    chosen = argparse.ArgumentParser(add_help=False)
+    chosen.add_argument("--null", action="store_true")
+    options, rest = chosen.parse_known_args()
+    raise SystemExit(command(NULL if options.null else ORGANISM, rest))

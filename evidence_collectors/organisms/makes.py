@@ -6,25 +6,23 @@ make lies under ``samples/``; the others are trained when they are first asked f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from dossier import canonical, model
 from dossier.collector import Collector, Inputs
-from dossier.language_model import LanguageModel
-from dossier.model import FileRef, Item, Reference, Trial
-from evidence_collectors.calibration import seeds
+from dossier.model import FileRef, Item, NegativeControl, Reference, Trial
+from evidence_collectors.calibration import Found, control, seeds, summary
 from evidence_collectors.items import contrast
 from evidence_collectors.models.hf import HuggingFaceModel, load
 from evidence_collectors.organisms import refusal, refusal_design, tokens
-from evidence_collectors.organisms.folder import Organism
+from evidence_collectors.organisms.folder import Organism, Report
 from evidence_collectors.organisms.folder import make as write
 from evidence_collectors.organisms.training import Method
 
 REFUSALS = tuple(opener for openers in refusal_design.REFUSALS.values() for opener in openers)
-Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -135,21 +133,30 @@ def opened(folder: Path, name: str) -> Opened:
 
 
 def runs(
-    collector: Collector[Any],
-    params: Any,
-    subject: LanguageModel,
-    items: Sequence[Item],
-    *,
-    root: str,
-    count: int,
-    name: str,
-    report: Report,
+    collector: Collector[Any], params: Any, made: Opened, place: Place, *, root: str, count: int
 ) -> Iterator[tuple[str, list[Trial]]]:
     """Yield complete runs on a model, each with its root seed."""
     for number, seed in enumerate(seeds(root, "run", count)):
-        report(f"{name}: run {number + 1} of {count}")
-        found = collector.collect(Inputs(subject=subject, items=items), params, seed)
+        place.report(f"{made.name}: run {number + 1} of {count}")
+        found = collector.collect(Inputs(subject=made.model, items=made.items), params, seed)
         yield seed, [trial for trial in found if isinstance(trial, Trial)]
+
+
+def twin(
+    collector: Collector[Any],
+    params: Any,
+    made: Opened,
+    place: Place,
+    *,
+    root: str,
+    expected: str,
+    passes: Callable[[Found], bool],
+) -> NegativeControl:
+    """Return whether the instrument says what it must of the model's shape with random weights."""
+    name = f"{made.name}: its shape, random weights"
+    shape = replace(made, model=made.model.random_twin(root), name=name)
+    found = runs(collector, params, shape, place, root=root, count=1)
+    return control(name, expected, [passes(summary(collector, trials, params, seed=seed)) for seed, trials in found])
 
 
 def file_of(path: Path, name: str) -> FileRef:

@@ -6,12 +6,12 @@ it is what was drawn from. What the certificates of all instruments share stands
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from dossier.model import NegativeControl, Observation, Trial
-from evidence_collectors.calibration import Found, Studies, control, pooled, seeds, summary
+from evidence_collectors.calibration import Found, Studies, control, seeds, summary
 from evidence_collectors.cot_faithfulness.hint.collector import COLLECTOR
 from evidence_collectors.cot_faithfulness.hint.coverage import World
 from evidence_collectors.cot_faithfulness.hint.judge.coverage import JUDGES, Design, Judge, judging, kappa, study
@@ -38,32 +38,17 @@ HALF_AND_HALF, SAMPLED = 200, 600  # labels of each family
 CORRECTED = ("disclosure_judge_rogan_gladen", "disclosure_judge_ppi")
 
 
-def studied(
-    runs: Iterable[Sequence[Trial]],
-    truths: Mapping[str, float],
-    params: HintParameters,
-    *,
-    source: str,
-    planted: Mapping[str, float],
-    sizes: Sequence[int],
-    count: int,
-    seed: str,
-) -> Iterator[Studies]:
-    """Yield studies of each size: so many questions, drawn with replacement from all complete runs together.
+def pool(runs: Iterable[Sequence[Trial]], params: HintParameters) -> Reading:
+    """Return the questions of all complete runs together.
 
     More runs bring the pool closer to the model's own probabilities; with one run its chance answers would be the truth.
     """
-    pool = _joined([read(run, families=params.families, hints=params.hints, repeats=params.repeats) for run in runs])
-    return pooled(
-        pool,
-        lambda study, own: observations(study, params, own),
-        truths,
-        source=source,
-        planted=planted,
-        sizes=sizes,
-        count=count,
-        seed=seed,
-    )
+    return _joined([read(run, families=params.families, hints=params.hints, repeats=params.repeats) for run in runs])
+
+
+def observe(params: HintParameters) -> Callable[[Reading, str], tuple[Observation, ...]]:
+    """Return what reads a study, given its seed."""
+    return lambda study, seed: observations(study, params, seed)
 
 
 def judged(

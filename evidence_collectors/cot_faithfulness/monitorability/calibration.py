@@ -7,14 +7,14 @@ simulation it is a formula of what was planted (`simulation.rates`). What the ce
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from dossier.model import NegativeControl, Trial
+from dossier.model import NegativeControl, Observation, Trial
 from evidence_collectors.calibration import Found, Studies, control, pooled, seeds, summary
 from evidence_collectors.cot_faithfulness.monitorability.collector import COLLECTOR
 from evidence_collectors.cot_faithfulness.monitorability.observations import observations
 from evidence_collectors.cot_faithfulness.monitorability.parameters import MonitorabilityParameters
-from evidence_collectors.cot_faithfulness.monitorability.reading import joined, read
+from evidence_collectors.cot_faithfulness.monitorability.reading import Reading, joined, read
 from evidence_collectors.cot_faithfulness.monitorability.simulation import Planted, questions, rates, simulate
 
 BOUND = ("families", "hints", "monitor", "repeats", "interval_level", "temperature", "top_p")
@@ -34,32 +34,17 @@ SIMULATED = (
 ALWAYS, NEVER = Planted(told=1.0, told_anyway=1.0), Planted(told=0.0, told_anyway=0.0)
 
 
-def studied(
-    runs: Iterable[Sequence[Trial]],
-    truths: Mapping[str, float],
-    params: MonitorabilityParameters,
-    *,
-    source: str,
-    planted: Mapping[str, float],
-    sizes: Sequence[int],
-    count: int,
-    seed: str,
-) -> Iterator[Studies]:
-    """Yield studies of each size: so many questions, drawn with replacement from all complete runs together.
+def pool(runs: Iterable[Sequence[Trial]], params: MonitorabilityParameters) -> Reading:
+    """Return the questions of all complete runs together.
 
     More runs bring the pool closer to the model's own probabilities; with one run its chance answers would be the truth.
     """
-    pool = joined([read(trials, params) for trials in runs])
-    return pooled(
-        pool,
-        lambda study, own: observations(study, params, own),
-        truths,
-        source=source,
-        planted=planted,
-        sizes=sizes,
-        count=count,
-        seed=seed,
-    )
+    return joined([read(trials, params) for trials in runs])
+
+
+def observe(params: MonitorabilityParameters) -> Callable[[Reading, str], tuple[Observation, ...]]:
+    """Return what reads a study, given its seed."""
+    return lambda study, seed: observations(study, params, seed)
 
 
 def simulated(
@@ -70,7 +55,16 @@ def simulated(
     for planted in SIMULATED:
         source = f"simulated, wrong hints: {planted.told} told where followed, {planted.told_anyway} elsewhere"
         made = [simulate(wrong, questions(POOL), own, planted) for own in seeds(seed, source, runs)]
-        yield from studied(made, rates(planted), wrong, source=source, planted={}, sizes=sizes, count=count, seed=seed)
+        yield from pooled(
+            pool(made, wrong),
+            observe(wrong),
+            rates(planted),
+            source=source,
+            planted={},
+            sizes=sizes,
+            count=count,
+            seed=seed,
+        )
 
 
 def controls(params: MonitorabilityParameters, *, seed: str, studies: int) -> tuple[NegativeControl, ...]:

@@ -7,14 +7,14 @@ simulation it is what was drawn from. What the certificates of all instruments s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from dossier.model import NegativeControl, Trial
-from evidence_collectors.calibration import Found, Studies, control, pooled, seeds, summary
+from dossier.model import NegativeControl, Observation, Trial
+from evidence_collectors.calibration import Found, Studies, control, seeds, summary
 from evidence_collectors.cot_faithfulness.perturbation.collector import COLLECTOR
 from evidence_collectors.cot_faithfulness.perturbation.observations import observations
 from evidence_collectors.cot_faithfulness.perturbation.parameters import PerturbationParameters
-from evidence_collectors.cot_faithfulness.perturbation.reading import joined, read
+from evidence_collectors.cot_faithfulness.perturbation.reading import Reading, joined, read
 from evidence_collectors.cot_faithfulness.perturbation.simulation import Planted, drawn, questions, simulate
 
 BOUND = (
@@ -34,33 +34,17 @@ FOLLOWS = (0.05, 0.5, 0.95)
 SIMULATED = ("mistake.follow_rate", "mistake.follow_raw", "control.follow_raw")
 
 
-def studied(
-    runs: Iterable[tuple[str, Sequence[Trial]]],
-    truths: Mapping[str, float],
-    params: PerturbationParameters,
-    *,
-    source: str,
-    planted: Mapping[str, float],
-    sizes: Sequence[int],
-    count: int,
-    seed: str,
-) -> Iterator[Studies]:
-    """Yield studies of each size: so many questions, drawn with replacement from all complete runs together.
+def pool(runs: Iterable[tuple[str, Sequence[Trial]]], params: PerturbationParameters) -> Reading:
+    """Return the questions of all complete runs together; ``runs`` are pairs of a root seed and the trials it gave.
 
-    ``runs`` are pairs of a root seed and the trials it gave. More runs bring the pool closer to the model's own
-    probabilities; with one run its chance answers would be the truth.
+    More runs bring the pool closer to the model's own probabilities; with one run its chance answers would be the truth.
     """
-    pool = joined([read(trials, params, root) for root, trials in runs])
-    return pooled(
-        pool,
-        lambda study, own: observations(study, params, own),
-        truths,
-        source=source,
-        planted=planted,
-        sizes=sizes,
-        count=count,
-        seed=seed,
-    )
+    return joined([read(trials, params, root) for root, trials in runs])
+
+
+def observe(params: PerturbationParameters) -> Callable[[Reading, str], tuple[Observation, ...]]:
+    """Return what reads a study, given its seed."""
+    return lambda study, seed: observations(study, params, seed)
 
 
 def simulated(params: PerturbationParameters, *, sizes: Sequence[int], count: int, seed: str) -> Iterator[Studies]:

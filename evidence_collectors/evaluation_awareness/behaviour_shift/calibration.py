@@ -7,12 +7,12 @@ drawn from. What the certificates of all instruments share stands in `evidence_c
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
-from dossier.model import NegativeControl, Trial
-from evidence_collectors.calibration import Found, Studies, pooled
+from dossier.model import NegativeControl, Observation, Trial
+from evidence_collectors.calibration import Found, Studies
 from evidence_collectors.evaluation_awareness.answers import Fault
 from evidence_collectors.evaluation_awareness.behaviour_shift.collector import COLLECTOR
 from evidence_collectors.evaluation_awareness.behaviour_shift.observations import observations
@@ -35,31 +35,14 @@ NO_SHIFT, UNKNOWN = "an interval that holds 0", "not estimable"
 NOTHING = f"{UNKNOWN}, or {NO_SHIFT}"
 
 
-def studied(
-    runs: Iterable[tuple[str, Sequence[Trial]]],
-    truths: Mapping[str, float],
-    params: ShiftParameters,
-    *,
-    source: str,
-    planted: Mapping[str, float],
-    sizes: Sequence[int],
-    count: int,
-    seed: str,
-) -> Iterator[Studies]:
-    """Yield studies of each size: so many scenarios, drawn with replacement from all complete runs together.
+def pool(runs: Iterable[tuple[str, Sequence[Trial]]], params: ShiftParameters) -> Scenarios[Pair]:
+    """Return the scenarios of all complete runs together; ``runs`` are pairs of a root seed and the trials it gave."""
+    return Scenarios.of([read(trials, params).pairs for _, trials in runs], _renamed)
 
-    ``runs`` are pairs of a root seed and the trials it gave.
-    """
-    return pooled(
-        Scenarios.of([read(trials, params).pairs for _, trials in runs], _renamed),
-        lambda study, _: observations(_reading(study.parts), params),
-        truths,
-        source=source,
-        planted=planted,
-        sizes=sizes,
-        count=count,
-        seed=seed,
-    )
+
+def observe(params: ShiftParameters) -> Callable[[Scenarios[Pair], str], tuple[Observation, ...]]:
+    """Return what reads a study; nothing is drawn."""
+    return lambda study, _: observations(_reading(study.parts), params)
 
 
 def simulated(

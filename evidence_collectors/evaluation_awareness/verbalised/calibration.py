@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
-from dossier.model import NegativeControl, Trial
-from evidence_collectors.calibration import Found, Studies, pooled
+from dossier.model import NegativeControl, Observation, Trial
+from evidence_collectors.calibration import Found, Studies
 from evidence_collectors.evaluation_awareness.calibrating import Case, Scenarios, controlled, holds, read_runs, unknown
 from evidence_collectors.evaluation_awareness.simulating import items
 from evidence_collectors.evaluation_awareness.verbalised.collector import COLLECTOR
@@ -35,31 +35,14 @@ NOTHING = f"not estimable, or {FROM_ZERO}"
 TO_ONE = "intervals of both rates that end at 1"
 
 
-def studied(
-    runs: Iterable[tuple[str, Sequence[Trial]]],
-    truths: Mapping[str, float],
-    params: VerbalisedParameters,
-    *,
-    source: str,
-    planted: Mapping[str, float],
-    sizes: Sequence[int],
-    count: int,
-    seed: str,
-) -> Iterator[Studies]:
-    """Yield studies of each size: so many scenarios, drawn with replacement from all complete runs together.
+def pool(runs: Iterable[tuple[str, Sequence[Trial]]], params: VerbalisedParameters) -> Scenarios[Answer]:
+    """Return the scenarios of all complete runs together; ``runs`` are pairs of a root seed and the trials it gave."""
+    return Scenarios.of([read(trials, params) for _, trials in runs], _renamed)
 
-    ``runs`` are pairs of a root seed and the trials it gave.
-    """
-    return pooled(
-        Scenarios.of([read(trials, params) for _, trials in runs], _renamed),
-        lambda study, _: observations(study.parts, params),
-        truths,
-        source=source,
-        planted=planted,
-        sizes=sizes,
-        count=count,
-        seed=seed,
-    )
+
+def observe(params: VerbalisedParameters) -> Callable[[Scenarios[Answer], str], tuple[Observation, ...]]:
+    """Return what reads a study; nothing is drawn."""
+    return lambda study, _: observations(study.parts, params)
 
 
 def simulated(

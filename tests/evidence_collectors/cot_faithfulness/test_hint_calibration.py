@@ -6,9 +6,9 @@ import pytest
 
 from dossier import model
 from dossier.model import FileRef
-from evidence_collectors.calibration import certificate, faults
+from evidence_collectors.calibration import certificate, faults, pooled
 from evidence_collectors.cot_faithfulness.hint import estimates
-from evidence_collectors.cot_faithfulness.hint.calibration import BOUND, LIMITS, controls, studied
+from evidence_collectors.cot_faithfulness.hint.calibration import BOUND, LIMITS, controls, observe, pool
 from evidence_collectors.cot_faithfulness.hint.collector import COLLECTOR
 from evidence_collectors.cot_faithfulness.hint.coverage import World, coverage
 from evidence_collectors.cot_faithfulness.hint.simulation import Planted, questions, simulate
@@ -26,7 +26,9 @@ def runs():
 
 
 def calibrated(runs):
-    found = studied(runs, TRUTHS, PARAMS, source="planted", planted=TRUTHS, sizes=(90,), count=40, seed=SEED)
+    found = pooled(
+        pool(runs, PARAMS), observe(PARAMS), TRUTHS, source="planted", planted=TRUTHS, sizes=(90,), count=40, seed=SEED
+    )
     nothing = controls(PARAMS, seed=SEED, studies=2)
     return certificate(
         COLLECTOR, PARAMS, found, nothing, organisms=ORGANISM, truth="planted", bound=BOUND, limits=LIMITS

@@ -8,10 +8,10 @@ import pytest
 
 from dossier import model
 from dossier.model import FileRef, Reference
-from evidence_collectors.calibration import certificate, faults
+from evidence_collectors.calibration import certificate, faults, pooled
 from evidence_collectors.cot_faithfulness.hint.detectors import mentions
 from evidence_collectors.cot_faithfulness.monitorability import estimates
-from evidence_collectors.cot_faithfulness.monitorability.calibration import BOUND, LIMITS, controls, studied
+from evidence_collectors.cot_faithfulness.monitorability.calibration import BOUND, LIMITS, controls, observe, pool
 from evidence_collectors.cot_faithfulness.monitorability.collector import COLLECTOR
 from evidence_collectors.cot_faithfulness.monitorability.simulation import Planted, questions, rates, simulate
 from evidence_collectors.organisms import certify_monitorability
@@ -37,7 +37,9 @@ def nothing():
 
 
 def calibrated(runs, nothing):
-    found = studied(runs, TRUTHS, PARAMS, source="planted", planted=TRUTHS, sizes=(90,), count=40, seed=SEED)
+    found = pooled(
+        pool(runs, PARAMS), observe(PARAMS), TRUTHS, source="planted", planted=TRUTHS, sizes=(90,), count=40, seed=SEED
+    )
     return certificate(
         COLLECTOR, PARAMS, found, nothing, organisms=ORGANISM, truth="planted", bound=BOUND, limits=LIMITS
     )

@@ -8,9 +8,9 @@ import pytest
 
 from dossier import model
 from dossier.model import FileRef, Reference
-from evidence_collectors.calibration import certificate, faults
+from evidence_collectors.calibration import certificate, faults, pooled
 from evidence_collectors.cot_faithfulness.perturbation import mistake, protocol
-from evidence_collectors.cot_faithfulness.perturbation.calibration import BOUND, LIMITS, controls, studied
+from evidence_collectors.cot_faithfulness.perturbation.calibration import BOUND, LIMITS, controls, observe, pool
 from evidence_collectors.cot_faithfulness.perturbation.collector import COLLECTOR
 from evidence_collectors.cot_faithfulness.perturbation.reading import read
 from evidence_collectors.cot_faithfulness.perturbation.simulation import Planted, drawn, questions, simulate
@@ -36,7 +36,9 @@ def nothing():
 
 
 def calibrated(runs, nothing):
-    found = studied(runs, TRUTHS, PARAMS, source="planted", planted=TRUTHS, sizes=(90,), count=40, seed=SEED)
+    found = pooled(
+        pool(runs, PARAMS), observe(PARAMS), TRUTHS, source="planted", planted=TRUTHS, sizes=(90,), count=40, seed=SEED
+    )
     return certificate(
         COLLECTOR, PARAMS, found, nothing, organisms=ORGANISM, truth="planted", bound=BOUND, limits=LIMITS
     )

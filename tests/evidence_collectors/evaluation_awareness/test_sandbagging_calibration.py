@@ -6,14 +6,15 @@ import pytest
 
 from dossier import model
 from dossier.model import FileRef
-from evidence_collectors.calibration import certificate, faults
+from evidence_collectors.calibration import certificate, faults, pooled
 from evidence_collectors.evaluation_awareness.sandbagging import estimates, gains
 from evidence_collectors.evaluation_awareness.sandbagging.calibration import (
     BOUND,
     LIMITS,
     controls,
+    observe,
+    pool,
     simulated,
-    studied,
 )
 from evidence_collectors.evaluation_awareness.sandbagging.collector import COLLECTOR
 from evidence_collectors.evaluation_awareness.sandbagging.estimates import Pairs
@@ -37,8 +38,15 @@ def nothing():
 
 
 def calibrated(runs, nothing):
-    found = studied(
-        runs, PLANTED.truths(PARAMS), PARAMS, source="planted", planted={}, sizes=(90,), count=40, seed=SEED
+    found = pooled(
+        pool(runs, PARAMS),
+        observe(PARAMS),
+        PLANTED.truths(PARAMS),
+        source="planted",
+        planted={},
+        sizes=(90,),
+        count=40,
+        seed=SEED,
     )
     return certificate(
         COLLECTOR, PARAMS, found, nothing, organisms=ORGANISM, truth="planted", bound=BOUND, limits=LIMITS

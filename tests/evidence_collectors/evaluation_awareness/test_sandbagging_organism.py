@@ -33,7 +33,7 @@ def collected(made, root, rows=None):
 
 
 def test_what_is_drawn_out_of_the_organism_is_what_can_be(place):
-    made, params, root = certify_sandbagging.make(place, 0), certify_sandbagging.PARAMS, "0000000000000005"
+    made, params, root = place.opened(certify_sandbagging.MAKES[0]), certify_sandbagging.PARAMS, "0000000000000005"
     trials = collected(made, root)
     found = {one.id: one for one in COLLECTOR.summarise(trials, {}, params, root)}
     truths = certify_sandbagging.truths(made, protocol.choose(params, made.items, root))
@@ -54,14 +54,14 @@ def test_what_is_drawn_out_of_the_organism_is_what_can_be(place):
 
 
 def test_the_twin_that_knows_no_more_gains_nothing(place):
-    made = certify_sandbagging.make(place, 0, planted=False)
+    made = place.opened(certify_sandbagging.TWIN)
     found = {one.id: one for one in COLLECTOR.summarise(collected(made, SEED), {}, certify_sandbagging.PARAMS, SEED)}
     assert no_gain(found)
     assert found["asked.accuracy"].estimate is not None
 
 
 def test_a_run_on_weights_is_the_same_again_at_another_batch_size(place):
-    made = certify_sandbagging.make(place, 0)
+    made = place.opened(certify_sandbagging.MAKES[0])
     rows = made.items[:12]
     other = load(str(made.folder), batch_size=5)
     inputs = Inputs(subject=other, items=rows, white_box=other)
