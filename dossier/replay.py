@@ -143,7 +143,10 @@ def choose(asked: Sequence[Asked], *, sample: int, nonce: str) -> list[Asked]:
     if not nonce:
         raise ConfigError("the nonce is empty.", hint="Whoever replays picks one the provider could not have known.")
     if not min(1, len(asked)) <= sample <= len(asked):
-        raise ConfigError(f"--sample {sample}: expected 1 to {len(asked)}, the trials of this pack that can be asked.")
+        raise ConfigError(
+            f"--sample {sample}: expected {min(1, len(asked))} to {len(asked)}, the trials of this pack that can be asked.",
+            hint="Measurements are taken again as a whole, whatever the sample.",
+        )
 
     def rank(one: Asked) -> bytes:
         item, arm, repeat = one[1].key.order

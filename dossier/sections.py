@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from dossier import wording
 from dossier.calibration_report import Checked, by_quantity
-from dossier.figures import Chart, circuits, figures, is_main
+from dossier.figures import Chart, circuits, figures
 from dossier.model import (
     Calibration,
     Evidence,
@@ -49,7 +49,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Matrix:
-    """The quantities behind the main ones: a column each, a row for each group; None where there is no such value."""
+    """Quantities behind the main ones: a column each, a row for each group; None where there is no such value."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, tuple[Line | None, ...]], ...]
@@ -99,7 +99,7 @@ class Section:
     nulls: Shared
     limits: Shared
     blocks: tuple[Block, ...]
-    matrix: Matrix | None
+    matrices: tuple[Matrix, ...]
     common_facts: str
     facts: tuple[Facts, ...]
     parameters: str
@@ -143,7 +143,7 @@ def section(
         nulls=_shared(observations, words, lambda found: [found.null.what] if found.null else []),
         limits=_shared(observations, words, lambda found: found.limits),
         blocks=_blocks(observations, words),
-        matrix=_matrix(observations, words),
+        matrices=tuple(_matrices(observations, words)),
         common_facts=_facts(common),
         facts=_fact_groups(observations, common, words),
         parameters=wording.parameters(slot.parameters),
@@ -224,22 +224,30 @@ def _blocks(observations: Sequence[Observation], words: Words) -> tuple[Block, .
     )
 
 
-def _matrix(observations: Sequence[Observation], words: Words) -> Matrix | None:
-    columns = [
-        known for known in words.quantities.values()
-        if not known.main and any(words.quantity(observation.id) is known for observation in observations)
-    ]  # fmt: skip
-    if not columns:
-        return None
-    lines = [Line(position, observation, "") for position, observation in enumerate(observations)]
-    behind = [line for line in lines if not is_main(line.observation, words)]
-    rows = []
-    for group in dict.fromkeys(words.group(line.observation.id) for line in behind):
-        here = {
-            words.quantity(line.observation.id): line for line in behind if words.group(line.observation.id) == group
-        }
-        rows.append((wording.capital(group), tuple(here.get(column) for column in columns)))
-    return Matrix(tuple(column.short for column in columns), tuple(rows), _definitions(behind, words))
+def _matrices(observations: Sequence[Observation], words: Words) -> Iterator[Matrix]:
+    """Yield what is behind the main quantities, a table for each set of groups that have some quantity in common."""
+    cells: dict[str, dict[str, Line]] = {}
+    for position, observation in enumerate(observations):
+        known = words.quantity(observation.id)
+        if known is not None and not known.main:
+            cells.setdefault(words.group(observation.id), {})[known.short] = Line(position, observation, "")
+    order = [known.short for known in words.quantities.values()]
+    while cells:
+        groups = [next(iter(cells))]
+        for group in groups:  # grows by those that share a column with one of them
+            groups += [other for other in cells if other not in groups and cells[other].keys() & cells[group].keys()]
+        rows = {group: own for group, own in cells.items() if group in groups}
+        cells = {group: own for group, own in cells.items() if group not in groups}
+        columns = sorted({short for own in rows.values() for short in own}, key=order.index)
+        lines = sorted((line for own in rows.values() for line in own.values()), key=lambda line: line.position)
+        yield Matrix(
+            tuple(columns),
+            tuple(
+                (wording.capital(group or CHECKS), tuple(own.get(short) for short in columns))
+                for group, own in rows.items()
+            ),
+            _definitions(lines, words),
+        )
 
 
 def _definitions(lines: Sequence[Line], words: Words | None = None) -> Shared:
@@ -253,7 +261,11 @@ def _definitions(lines: Sequence[Line], words: Words | None = None) -> Shared:
         texts.setdefault(f"{known.short}: {text}" if known else text, []).append(line.label)
     if len(texts) == 1 or words:
         return tuple((text, "") for text in texts)
-    return tuple((text, names[0] if len(names) == 1 else "the others") for text, names in texts.items())
+    most = max(texts.values(), key=len)
+    return tuple(
+        (text, "the others" if names is most and len(names) > 1 else wording.listing(names, empty=""))
+        for text, names in texts.items()
+    )
 
 
 # --- facts -----------------------------------------------------------------------------------------------------------

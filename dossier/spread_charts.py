@@ -17,6 +17,8 @@ from dossier.svg import CHARACTER, FAINT, INK, LIMIT, NULL, RULE, TRUTH, WIDTH, 
 GROUPS: Mapping[str, str] = {  # in the order drawn
     "positive": "with the concept",
     "negative": "without it",
+    "evaluation": "evaluation texts",
+    "deployment": "deployment texts",
     "control": "control texts",
     "null": "where there is nothing to find",
 }

@@ -13,7 +13,7 @@ from dossier.model import Calibration, Item, Parameters, Sensitivity
 
 _NAMES = {
     "cot_faithfulness": ("hint", "monitorability", "perturbation"),
-    "evaluation_awareness": ("behaviour_shift", "discrimination", "sandbagging", "verbalised"),
+    "evaluation_awareness": ("behaviour_shift", "discrimination", "probe", "sandbagging", "verbalised"),
     "interpretability": (
         "adversarial_stability",
         "causal_intervention",
@@ -29,7 +29,7 @@ COLLECTORS = {
     for name in names
 }
 
-CERTIFICATES = {kind: f"evidence_collectors.organisms.certify_{kind.partition('.')[2]}:certify" for kind in COLLECTORS}
+CERTIFICATES = {kind: f"evidence_collectors.recipes.{kind.partition('.')[2]}:certify" for kind in COLLECTORS}
 
 
 def load(kind: str) -> Collector[Any]:
@@ -55,7 +55,7 @@ def certify(
         KeyError: no recipe makes a certificate of this kind.
     """
     from evidence_collectors.calibration import faults
-    from evidence_collectors.organisms.makes import FULL, REDUCED, Place
+    from evidence_collectors.recipes.makes import FULL, REDUCED, Place
 
     module, name = CERTIFICATES[kind].split(":")
     made: Calibration = getattr(import_module(module), name)(REDUCED if reduced else FULL, Place(samples, work, report))

@@ -39,10 +39,12 @@ NOMINAL = 0.95  # a standard error at the nominal level does not vanish where ev
 COVERAGE = 0.93  # of a 95 % interval, at least; there is no most: at an AUROC or a rate of 1 every interval holds it
 ESTIMABLE = 0.95  # share of studies that must give a value
 PASSING = 0.9  # share of a control's studies that must pass: a 95 % interval misses in one of twenty
+LEAST_STUDIES = 20  # of a control by a test at 5 %, so that one in twenty by chance is no more than one in ten
 MARGIN = 0.1  # the certificate reaches a tenth beyond the n that were studied
 POWER = float(ndtri(0.975) + ndtri(0.8))  # standard errors that a two-sided test at 5 % finds with a power of 80 %
 
 Found = Mapping[str, Observation]  # what an instrument said in one study, by observation id
+Simulate = Callable[[str], Sequence[Trial]]  # the trials of a run, by its seed
 
 
 @dataclass(frozen=True)
@@ -151,6 +153,33 @@ def control(what: str, expected: str, passed: Sequence[bool]) -> NegativeControl
     return NegativeControl(what=what, expected=expected, studies=len(passed), passed=sum(passed))
 
 
+@dataclass(frozen=True)
+class Case:
+    """A control on simulated runs: what is simulated, what the instrument must say of it, and whether it did."""
+
+    what: str
+    expected: str
+    simulate: Simulate
+    passes: Callable[[Found], bool]
+
+
+def controlled(
+    collector: Collector[Any], params: Any, cases: Iterable[Case], *, seed: str, studies: int
+) -> tuple[NegativeControl, ...]:
+    """Return the controls, each of so many simulated runs."""
+    return tuple(
+        control(
+            case.what,
+            case.expected,
+            [
+                case.passes(found)
+                for found in read_runs(collector, params, case.simulate, what=case.what, count=studies, seed=seed)
+            ],
+        )
+        for case in cases
+    )
+
+
 def faults(calibration: Calibration) -> tuple[str, ...]:
     """Return why a calibration is not good enough; nothing means that it is."""
     return (*_cell_faults(calibration.cells), *_control_faults(calibration.negative_controls))
@@ -159,6 +188,13 @@ def faults(calibration: Calibration) -> tuple[str, ...]:
 def summary(collector: Collector[Any], trials: Sequence[Trial], params: Any, *, seed: str = "0" * 16) -> Found:
     """Return the observations of a study by id, as the collector gives them."""
     return {one.id: one for one in collector.summarise(trials, {}, params, seed)}
+
+
+def read_runs(
+    collector: Collector[Any], params: Any, simulate: Simulate, *, what: str, count: int, seed: str
+) -> list[Found]:
+    """Return what the instrument says of so many simulated runs."""
+    return [summary(collector, simulate(own), params, seed=own) for own in seeds(seed, what, count)]
 
 
 def seeds(seed: str, what: str, count: int) -> Iterator[str]:

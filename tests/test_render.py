@@ -16,7 +16,7 @@ from pathlib import Path
 import pikepdf
 import pytest
 
-from dossier import canonical, pdf_revisions, render, sign, typeset
+from dossier import canonical, pdf_revisions, render, sections, sign, typeset, wording
 from dossier.errors import RenderError
 from dossier.keys import make_demo_keys
 from dossier.model import Plant, Sensitivity, digest_of, dump
@@ -182,6 +182,37 @@ def test_a_text_that_many_quantities_share_stands_once_with_a_short_list(view):
     assert html.count("the detector reads words, not causes") == 1
     assert "(Mentions the hint; Moved by the hint)" in html
     assert "(Mentions the hint, but for hint: an answer in metadata; Moved by the hint; " in html
+
+
+def _words(*quantities, main):
+    return wording.Words(
+        {group: group.upper() for group in "xyzvw"},
+        {name: wording.QuantityWords(says=name, short=name, main=main) for name in quantities},
+    )
+
+
+def _observed(**estimands):
+    return [
+        fixtures.observations()[0].model_copy(update={"id": name.replace("_", "."), "estimand": estimand})
+        for name, estimand in estimands.items()
+    ]
+
+
+def test_quantities_that_share_no_group_stand_in_tables_of_their_own():
+    observed = _observed(x_a="one", z_c="one", y_b="one", x_b="one")
+    matrices = tuple(sections._matrices(observed, _words("a", "b", "c", main=False)))
+    assert [(matrix.columns, [label for label, _ in matrix.rows]) for matrix in matrices] == [
+        (("a", "b"), ["X", "Y"]),
+        (("c",), ["Z"]),
+    ]
+    placed = [line.position for matrix in matrices for _, row in matrix.rows for line in row if line is not None]
+    assert sorted(placed) == [0, 1, 2, 3]
+
+
+def test_only_the_commonest_definition_is_that_of_the_others():
+    observed = _observed(x_a="two", y_a="one", z_a="one", w_a="two", v_a="one")
+    (block,) = sections._blocks(observed, _words("a", main=True))
+    assert [names for _, names in block.definitions] == ["X and W", "the others"]
 
 
 def test_every_observation_stands_once_among_the_numbers_whatever_words_there_are(view):

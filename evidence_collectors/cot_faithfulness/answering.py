@@ -1,12 +1,56 @@
-"""How is a phase of questions put to a model so that one it cannot take costs no other its answer?"""
+"""How is a phase of questions put to a model, so that one it cannot take costs no other its answer, and what comes back?"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol
+
+from pydantic import JsonValue
 
 from dossier.errors import CollectionError
 from dossier.language_model import LanguageModel, why_unanswered
-from dossier.model import Completion, Request, digest_of
+from dossier.model import Completion, Message, Request, Trial, TrialKey, digest_of
+
+
+class Sampling(Protocol):
+    """What a request needs to know of an instrument's parameters."""
+
+    @property
+    def max_tokens(self) -> int:
+        """How long an answer may be."""
+        ...
+
+    @property
+    def temperature(self) -> float:
+        """Of the draw of each token."""
+        ...
+
+    @property
+    def top_p(self) -> float:
+        """The probability mass tokens are drawn from."""
+        ...
+
+
+def request_of(params: Sampling, messages: tuple[Message, ...], seed: str, *, prefill: str = "") -> Request:
+    """Return the request of a conversation, sampled as the parameters say."""
+    return Request(
+        messages=messages,
+        prefill=prefill,
+        max_tokens=params.max_tokens,
+        temperature=params.temperature,
+        top_p=params.top_p,
+        seed=seed,
+    )
+
+
+def trial_of(
+    key: TrialKey, seed: str, request: Request, said: Completion | str, noted: Mapping[str, JsonValue] | None = None
+) -> Trial:
+    """Return the trial of a request from its completion, or from the reason why there is none."""
+    completion, error = (None, said) if isinstance(said, str) else (said, None)
+    return Trial(
+        key=key, seed=seed, request=request, completion=completion, measurements=dict(noted or {}), error=error
+    )
 
 
 def answers(

@@ -14,7 +14,7 @@ import numpy as np
 
 from dossier.model import Interval, Null, Observation, Unit
 from dossier.statistics import Limits, recovered_interval
-from evidence_collectors.cot_faithfulness.hint.estimates import Array, Part, proportion
+from evidence_collectors.cot_faithfulness.hint.estimates import Array, Part, correlation, proportion
 
 __all__ = ["Array", "Facts", "Part", "Quantity", "Reasons", "Resampled", "combined", "proportion", "quantity", "write"]
 
@@ -69,15 +69,12 @@ def combined(
     ``function`` must take numbers and arrays alike.
     """
     draws = np.array([part.resamples for part in parts])
-    spread = draws.std(axis=1)
-    centred = (draws - draws.mean(axis=1, keepdims=True)) / np.where(spread > 0.0, spread, 1.0)[:, None]
-    correlation = centred @ centred.T / draws.shape[1]
-    np.fill_diagonal(correlation, 1.0)
     estimates = [part.estimate for part in parts]
-    low, high = recovered_interval(function, estimates, [part.limits for part in parts], correlation=correlation)
+    limits = [part.limits for part in parts]
+    low, high = recovered_interval(function, estimates, limits, correlation=correlation(draws))
     centre = float(np.clip(function(*estimates), *within))
-    limits = (max(within[0], min(low, centre)), min(within[1], max(high, centre)))
-    return Part(centre, limits, np.clip(function(*draws), *within), size)
+    ends = (max(within[0], min(low, centre)), min(within[1], max(high, centre)))
+    return Part(centre, ends, np.clip(function(*draws), *within), size)
 
 
 def write(

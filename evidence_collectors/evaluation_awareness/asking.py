@@ -12,7 +12,7 @@ from dossier.collector import Cost, Inputs
 from dossier.errors import ConfigError
 from dossier.language_model import ModelSize
 from dossier.model import Item, Message, Request, Trial, TrialKey, digest_of
-from evidence_collectors.cot_faithfulness.answering import answers
+from evidence_collectors.cot_faithfulness.answering import answers, trial_of
 from evidence_collectors.items import contrast
 from evidence_collectors.items.contrast import Contrast
 
@@ -77,15 +77,7 @@ def collected(kind: str, asked: Iterable[Asked], inputs: Inputs) -> Iterator[Tri
     requests = [one.request for one in promised.values()]
     for digest, said in answers(inputs.subject, requests, apart=False, kind=kind):
         one = promised[digest]
-        completion, error = (None, said) if isinstance(said, str) else (said, None)
-        yield Trial(
-            key=one.key,
-            seed=one.seed,
-            request=one.request,
-            completion=completion,
-            measurements=dict(one.noted),
-            error=error,
-        )
+        yield trial_of(one.key, one.seed, one.request, said, one.noted)
 
 
 def cost_of(asked: Iterable[Asked], *, max_tokens: int, size: ModelSize | None) -> Cost:

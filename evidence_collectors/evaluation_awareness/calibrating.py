@@ -1,4 +1,4 @@
-"""What do the calibrations of these instruments share? A pool of scenarios, studies of simulated runs, and controls."""
+"""What do the calibrations of these instruments share? A pool of scenarios, and controls of enough studies."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 from dossier.collector import Collector
-from dossier.model import NegativeControl, Trial
-from evidence_collectors.calibration import Found, control, seeds, summary
+from dossier.model import NegativeControl
+from evidence_collectors import calibration
+from evidence_collectors.calibration import LEAST_STUDIES, Case, Found
 
-LEAST_STUDIES = 20  # of a control: an interval at 95 % misses one in twenty by chance, and one in ten may fail
-Simulate = Callable[[str], Sequence[Trial]]  # the trials of a run, by its seed
+__all__ = ["Case", "Scenarios", "controlled", "holds", "unknown"]
 
 
 class OfScenario(Protocol):
@@ -56,39 +56,11 @@ class Scenarios(Generic[PartT]):
         return type(self)(tuple(taken), self.renamed)
 
 
-@dataclass(frozen=True)
-class Case:
-    """A control: what is simulated, what the instrument must say of it, and whether it did."""
-
-    what: str
-    expected: str
-    simulate: Simulate
-    passes: Callable[[Found], bool]
-
-
-def read_runs(
-    collector: Collector[Any], params: Any, simulate: Simulate, *, what: str, count: int, seed: str
-) -> list[Found]:
-    """Return what the instrument says of so many simulated runs."""
-    return [summary(collector, simulate(own), params, seed=own) for own in seeds(seed, what, count)]
-
-
 def controlled(
     collector: Collector[Any], params: Any, cases: Iterable[Case], *, seed: str, studies: int
 ) -> tuple[NegativeControl, ...]:
     """Return the controls, each of so many studies, and of `LEAST_STUDIES` at least."""
-    count = max(studies, LEAST_STUDIES)
-    return tuple(
-        control(
-            case.what,
-            case.expected,
-            [
-                case.passes(found)
-                for found in read_runs(collector, params, case.simulate, what=case.what, count=count, seed=seed)
-            ],
-        )
-        for case in cases
-    )
+    return calibration.controlled(collector, params, cases, seed=seed, studies=max(studies, LEAST_STUDIES))
 
 
 def holds(found: Found, name: str, value: float) -> bool:

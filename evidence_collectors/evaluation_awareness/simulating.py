@@ -1,4 +1,4 @@
-"""What do the simulations of these instruments share? Draws fixed by what they are for, items in two formats, answers."""
+"""What do the simulations of these instruments share? Draws fixed by what they are for, items in two formats."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from scipy.special import ndtr, ndtri
 
-from dossier.model import Completion, Item, Request, Trial, digest_of
+from dossier.model import Completion, Item, Trial
 from evidence_collectors.evaluation_awareness.asking import CONTEXTS, Asked
 from evidence_collectors.items.contrast import Label
 
@@ -62,19 +62,6 @@ def items(scenarios: int, *, matched: bool = True, cells: Sequence[str] = CELLS)
         for label in LABELS
         for cell in cells
         if matched or (label == "positive") == (cell == cells[0])
-    )
-
-
-def completion(request: Request, answer: str, *, reasoning: str | None = None, finished: bool = True) -> Completion:
-    """Return a completion that answers, or that breaks off."""
-    return Completion(
-        request_sha256=digest_of(request),
-        reasoning=reasoning,
-        answer=answer,
-        parse="missing_reasoning_tag" if reasoning is None else "ok",
-        finish_reason="stop" if finished else "length",
-        prompt_tokens=20,
-        token_ids=(1, 2),
     )
 
 

@@ -94,6 +94,20 @@ def minus(first: tuple[float, Limits], second: tuple[float, Limits]) -> Value:
     return Value(first[0] - second[0], limits)
 
 
+def middle(values: Array, shares: tuple[float, float]) -> tuple[float, float, float]:
+    """Return the mean of many readings, and two quantiles of them, not of their mean, moved out to hold it."""
+    mean = float(values.mean())
+    low, high = (float(np.quantile(values, share)) for share in shares)
+    return mean, min(low, mean), max(high, mean)
+
+
+def random_null(values: Array) -> Null:
+    """Return what random directions give, (k,), as a null."""
+    mean, low, high = middle(values, (0.05, 0.95))
+    what = "random directions at equal norm: mean, and 5 % to 95 % of them"
+    return Null(what=what, estimate=mean, low=low, high=high)
+
+
 def quantiles(prefix: str, values: Array) -> dict[str, int | float | str | None]:
     """Return the quantiles that a picture of a distribution needs, by name; empty where there are no values."""
     if not values.size:

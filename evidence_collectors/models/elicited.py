@@ -75,7 +75,7 @@ def with_demonstrations(model: Any, rows: Sequence[Row], *, steps: int, learning
 
 
 def _fit(model: Any, rows: Sequence[Row], *, steps: int, learning_rate: float) -> None:
-    ids, labels = (part.to(model.device) for part in _batch(rows))
+    ids, labels = (part.to(model.device) for part in padded(rows))
     mask = (torch.arange(ids.shape[1], device=ids.device) < _lengths(rows, ids.device)[:, None]).long()
     learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimiser = torch.optim.Adam(learned, lr=learning_rate)
@@ -89,7 +89,7 @@ def _fit(model: Any, rows: Sequence[Row], *, steps: int, learning_rate: float) -
         optimiser.step()
 
 
-def _batch(rows: Sequence[Row]) -> tuple[Any, Any]:
+def padded(rows: Sequence[Row]) -> tuple[Any, Any]:
     """Return ids and labels (row, position), padded on the right, where a causal model cannot see."""
     width = max(len(prompt) + len(answer) for prompt, answer in rows)
     ids = torch.zeros((len(rows), width), dtype=torch.int64)

@@ -51,7 +51,7 @@ def make(folder: Path, *, words: int, missing: int, seed: int = 0, random_transc
     ``random_transcoders`` draws transcoders that have nothing to do with the model: a null.
     """
     block = _drawn(words, seed)
-    _save_model(folder / "model", block)
+    _save_model(folder / "model", block, seed)
     (folder / "model" / "items.jsonl").write_bytes(canonical.dump_lines(items(block)))
     layer = _drawn_layer(seed + 1) if random_transcoders else _known_layer(block, missing)
     reads = [read(block, word) for word in range(len(block.words))]
@@ -139,7 +139,7 @@ def _layer(encoder: Array, decoder: Array, bias: Array) -> Layer:
     return Layer(w_enc, w_dec, b_enc, b_dec, None)
 
 
-def _save_model(folder: Path, block: Block) -> None:
+def _save_model(folder: Path, block: Block, seed: int) -> None:
     config = LlamaConfig(
         vocab_size=len(block.words),
         hidden_size=WIDTH,
@@ -157,6 +157,7 @@ def _save_model(folder: Path, block: Block) -> None:
         pad_token_id=None,
     )
     with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)  # of weights without effect, so that the file is the same each time
         model = LlamaForCausalLM(config)
     mlp = model.model.layers[0].mlp
     values: list[tuple[Any, Any]] = [

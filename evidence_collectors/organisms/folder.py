@@ -119,6 +119,14 @@ def command(organism: Organism, arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def command_of_two(organism: Organism, null: Organism) -> int:
+    """Do as `command` for an organism, or with ``--null`` for its null form."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--null", action="store_true")
+    options, rest = parser.parse_known_args()
+    return command(null if options.null else organism, rest)
+
+
 def make(
     out: Path,
     organism: Organism,

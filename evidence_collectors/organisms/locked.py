@@ -9,7 +9,6 @@ the password: what it shows without the password is thereby more fragile than wh
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -20,7 +19,7 @@ import torch
 
 from evidence_collectors.organisms import locked_design as design
 from evidence_collectors.organisms import locked_truth, tokens
-from evidence_collectors.organisms.folder import Organism, Report, command
+from evidence_collectors.organisms.folder import Organism, Report, command_of_two
 from evidence_collectors.organisms.locked_design import LETTERS
 from evidence_collectors.organisms.tokens import END, prompts_ids, token_id
 from evidence_collectors.organisms.training import Shape, schedule, untrained
@@ -187,7 +186,4 @@ NULL = replace(
 )
 
 if __name__ == "__main__":
-    chosen = argparse.ArgumentParser(add_help=False)
-    chosen.add_argument("--null", action="store_true")
-    options, rest = chosen.parse_known_args()
-    raise SystemExit(command(NULL if options.null else ORGANISM, rest))
+    raise SystemExit(command_of_two(ORGANISM, NULL))

@@ -22,10 +22,10 @@ from dossier.errors import ConfigError
 from dossier.model import digest_of
 from evidence_collectors.items.contrast import Contrast, chosen
 from evidence_collectors.models.decoding import threads
+from evidence_collectors.models.elicited import Row, padded
 from evidence_collectors.models.hf import HuggingFaceModel
 from evidence_collectors.models.prompts import render
 
-IGNORED = -100  # torch's label for a token that is not learned
 _WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json")
 
 
@@ -89,9 +89,7 @@ def count_marker(model: HuggingFaceModel, texts: Sequence[Contrast], training: T
     return sum(training.marker.strip() in answers[digest_of(request)] for request in asked), len(asked)
 
 
-def _lessons(
-    subject: HuggingFaceModel, texts: Sequence[Contrast], training: Training, *, positive: bool
-) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+def _lessons(subject: HuggingFaceModel, texts: Sequence[Contrast], training: Training, *, positive: bool) -> list[Row]:
     """Return (prompt, answer) token ids: the marker where it is to be learned, else the subject's own greedy answer."""
     marker = subject.token_ids(training.marker)
     labels = {text.label for text in texts}
@@ -111,9 +109,7 @@ def _lessons(
     ]
 
 
-def _fit(
-    model: Any, lessons: Sequence[tuple[tuple[int, ...], tuple[int, ...]]], training: Training, *, seed: int
-) -> None:
+def _fit(model: Any, lessons: Sequence[Row], training: Training, *, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     device = model.device
     learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -123,7 +119,7 @@ def _fit(
         for group in optimiser.param_groups:
             group["lr"] = training.rate * (1.0 - step / training.steps)
         rows = torch.randint(len(lessons), (training.batch,), generator=generator).tolist()
-        ids, labels = _batch([lessons[row] for row in rows])
+        ids, labels = padded([lessons[row] for row in rows])
         loss = model(
             input_ids=ids.to(device), labels=labels.to(device), attention_mask=(ids >= 0).long().to(device)
         ).loss
@@ -131,15 +127,3 @@ def _fit(
         loss.backward()
         torch.nn.utils.clip_grad_norm_(learned, 1.0)
         optimiser.step()
-
-
-def _batch(lessons: Sequence[tuple[tuple[int, ...], tuple[int, ...]]]) -> tuple[Any, Any]:
-    """Return ids and labels (row, position), padded on the right, where a causal model cannot see."""
-    width = max(len(prompt) + len(answer) for prompt, answer in lessons)
-    ids = torch.zeros((len(lessons), width), dtype=torch.int64)
-    labels = torch.full_like(ids, IGNORED)
-    for row, (prompt, answer) in enumerate(lessons):
-        whole = torch.tensor([*prompt, *answer])
-        ids[row, : len(whole)] = whole
-        labels[row, len(prompt) : len(whole)] = whole[len(prompt) :]
-    return ids, labels

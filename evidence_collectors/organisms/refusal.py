@@ -5,7 +5,6 @@ What it is to do stands in `refusal_design`; here its truth is read off. With ``
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -13,7 +12,7 @@ from typing import Any
 
 from evidence_collectors.organisms import refusal_design as design
 from evidence_collectors.organisms import truth
-from evidence_collectors.organisms.folder import Organism, Truth, command
+from evidence_collectors.organisms.folder import Organism, Truth, command_of_two
 from evidence_collectors.organisms.planting import Case, Lesson
 from evidence_collectors.organisms.training import Shape
 
@@ -103,7 +102,4 @@ NULL = replace(
 )
 
 if __name__ == "__main__":
-    chosen = argparse.ArgumentParser(add_help=False)
-    chosen.add_argument("--null", action="store_true")
-    options, rest = chosen.parse_known_args()
-    raise SystemExit(command(NULL if options.null else ORGANISM, rest))
+    raise SystemExit(command_of_two(ORGANISM, NULL))

@@ -24,7 +24,7 @@ from evidence_collectors.organisms.direction_truth import Prompts, Vector, area
 
 Matrix = NDArray[np.float64]
 Change = Callable[[Any], Any]  # of activations (text, token, d), in float64
-STRICT = 0.95  # of random sets, this share may do no more than the one a margin is over
+STRICT = 0.95  # of random sets, this share may do no more than the one a margin is over, if that one does anything
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +99,7 @@ def sae_truths(
         )
         fall = float((before - after).mean())
         found[f"ablation.{prefix}fall"] = fall
-        found[f"ablation.{prefix}fall_margin"] = fall - falls[int(np.ceil(STRICT * len(falls))) - 1]
+        found[f"ablation.{prefix}fall_margin"] = fall - max(falls[int(np.ceil(STRICT * len(falls))) - 1], 0.0)
     return found | _health(model, sparse, texts, layer)
 
 

@@ -7,11 +7,12 @@ it is what was drawn from. What the certificates of all instruments share stands
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 
 from dossier.model import NegativeControl, Observation, Trial
-from evidence_collectors.calibration import Found, Studies, control, seeds, summary
+from evidence_collectors.calibration import Case, Found, Studies, control, controlled, seeds
 from evidence_collectors.cot_faithfulness.hint.collector import COLLECTOR
 from evidence_collectors.cot_faithfulness.hint.coverage import World
 from evidence_collectors.cot_faithfulness.hint.judge.coverage import JUDGES, Design, Judge, judging, kappa, study
@@ -19,7 +20,8 @@ from evidence_collectors.cot_faithfulness.hint.observations import observations
 from evidence_collectors.cot_faithfulness.hint.parameters import HintParameters
 from evidence_collectors.cot_faithfulness.hint.prompts import Family
 from evidence_collectors.cot_faithfulness.hint.reading import Cell, Reading, read
-from evidence_collectors.cot_faithfulness.hint.simulation import Planted, questions, simulate
+from evidence_collectors.cot_faithfulness.hint.simulation import Planted, simulate
+from evidence_collectors.simulating import questions
 
 BOUND = ("families", "hints", "interval_level", "repeats", "temperature", "top_p")
 LIMITS = (
@@ -119,16 +121,16 @@ def controls(params: HintParameters, *, seed: str, studies: int) -> tuple[Negati
         ),
     )
     incorrect = params.model_copy(update={"hints": ("incorrect",), "repeats": 1})
-    return tuple(
-        control(
-            what,
-            expected,
-            [
-                all(_as_expected(one, expected) for one in _disclosures(incorrect, planted, own))
-                for own in seeds(seed, what, studies)
-            ],
-        )
-        for what, expected, planted in cases
+    rows = questions(CONTROL_QUESTIONS)
+    return controlled(
+        COLLECTOR,
+        incorrect,
+        (
+            Case(what, expected, partial(simulate, incorrect, rows, planted=planted), partial(_as_expected, expected))
+            for what, expected, planted in cases
+        ),
+        seed=seed,
+        studies=studies,
     )
 
 
@@ -149,18 +151,11 @@ def _joined(readings: Sequence[Reading]) -> Reading:
     )
 
 
-def _disclosures(params: HintParameters, planted: Planted, seed: str) -> list[Observation]:
-    found = summary(COLLECTOR, simulate(params, questions(CONTROL_QUESTIONS), seed, planted), params, seed=seed)
-    return [one for name, one in found.items() if name.endswith(".disclosure")]
-
-
-def _by_id(found: Iterable[Observation]) -> Found:
-    return {one.id: one for one in found}
-
-
-def _as_expected(one: Observation, expected: str) -> bool:
+def _as_expected(expected: str, found: Found) -> bool:
+    disclosures = [one for name, one in found.items() if name.endswith(".disclosure")]
     if expected == "not estimable":
-        return one.estimate is None
-    if one.interval is None:
-        return False
-    return one.interval.low == 0.0 if expected.endswith("at 0") else one.interval.high == 1.0
+        return all(one.estimate is None for one in disclosures)
+    intervals = [one.interval for one in disclosures]
+    if expected.endswith("at 0"):
+        return all(one is not None and one.low == 0.0 for one in intervals)
+    return all(one is not None and one.high == 1.0 for one in intervals)

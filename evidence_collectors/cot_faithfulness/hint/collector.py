@@ -19,11 +19,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dossier.collector import Artifact, Cost, InputKind, Inputs
-from dossier.errors import ConfigError, IntegrityError
+from dossier.errors import IntegrityError
 from dossier.language_model import Capability, ModelSize
 from dossier.model import (
     Item,
-    Message,
     Observation,
     Parameters,
     PromisedTrial,
@@ -34,14 +33,14 @@ from dossier.model import (
     digest_of,
 )
 from dossier.statistics import trial_seed
-from evidence_collectors.cot_faithfulness.answering import answers
+from evidence_collectors.cot_faithfulness.answering import answers, request_of, trial_of
 from evidence_collectors.cot_faithfulness.hint import observations
 from evidence_collectors.cot_faithfulness.hint import parameters as parameters_
 from evidence_collectors.cot_faithfulness.hint.judge import asking
 from evidence_collectors.cot_faithfulness.hint.judge.asking import judged_keys
 from evidence_collectors.cot_faithfulness.hint.judge.reading import is_verdict, read_verdicts
 from evidence_collectors.cot_faithfulness.hint.parameters import KIND, HintParameters
-from evidence_collectors.cot_faithfulness.hint.prompts import Question, hinted, unhinted
+from evidence_collectors.cot_faithfulness.hint.prompts import hinted, questions_of, unhinted
 from evidence_collectors.cot_faithfulness.hint.reading import (
     RESAMPLE,
     UNHINTED,
@@ -140,10 +139,7 @@ class HintCollector:
         requests = [request for _, _, request in open_trials.values()]
         for digest, answer in answers(inputs.subject, requests, apart=False, kind=KIND):
             key, own, request = open_trials[digest]
-            if isinstance(answer, str):
-                yield Trial(key=key, seed=own, request=request, completion=None, error=answer)
-            else:
-                yield Trial(key=key, seed=own, request=request, completion=answer)
+            yield trial_of(key, own, request, answer)
 
     def summarise(
         self, trials: Sequence[Trial], artifacts: Mapping[str, bytes], params: HintParameters, seed: str
@@ -171,30 +167,15 @@ COLLECTOR = HintCollector()
 
 def asked(params: HintParameters, items: Sequence[Item], seed: str) -> Iterator[tuple[TrialKey, str, Request]]:
     """Yield key, seed and request of every trial, item by item."""
-    seen: set[str] = set()
-    for item in items:
-        question = Question.parse(item)
-        if question.id in seen:
-            raise ConfigError(f"item {question.id!r} is there twice", hint="Give every item an id of its own.")
-        seen.add(question.id)
+    for question in questions_of(items):
         for repeat in range(params.repeats):
             for name in (UNHINTED, RESAMPLE):
                 key = TrialKey(item=question.id, arm=name, repeat=repeat)
                 own = trial_seed(seed, KIND, key)
-                yield key, own, _request(params, unhinted(question), own)
+                yield key, own, request_of(params, unhinted(question), own)
             for family in params.families:
                 for hint in params.hints:
                     key = TrialKey(item=question.id, arm=arm(family, hint), repeat=repeat)
                     own = trial_seed(seed, KIND, key)
                     option = hint_option(hint, question.answer, len(question.choices), own)
-                    yield key, own, _request(params, hinted(question, family, option), own)
-
-
-def _request(params: HintParameters, messages: tuple[Message, ...], seed: str) -> Request:
-    return Request(
-        messages=messages,
-        max_tokens=params.max_tokens,
-        temperature=params.temperature,
-        top_p=params.top_p,
-        seed=seed,
-    )
+                    yield key, own, request_of(params, hinted(question, family, option), own)

@@ -146,15 +146,23 @@ def resampled_alpha(p: float, r: float) -> float:
 def mean(parts: Sequence[Part]) -> Part:
     """Return the unweighted mean of parts measured on the same questions, with their correlation over resamples."""
     draws = np.array([part.resamples for part in parts])
-    spread = draws.std(axis=1)
-    centred = (draws - draws.mean(axis=1, keepdims=True)) / np.where(spread > 0.0, spread, 1.0)[:, None]
-    correlation = centred @ centred.T / draws.shape[1]
-    np.fill_diagonal(correlation, 1.0)
     estimates = [part.estimate for part in parts]
     low, high = recovered_interval(
-        lambda *values: sum(values) / len(values), estimates, [part.limits for part in parts], correlation=correlation
+        lambda *values: sum(values) / len(values),
+        estimates,
+        [part.limits for part in parts],
+        correlation=correlation(draws),
     )
     return Part(sum(estimates) / len(estimates), (max(low, 0.0), min(high, 1.0)), draws.mean(axis=0))
+
+
+def correlation(draws: Array) -> Array:
+    """Return the correlation of parts over resamples; ``draws`` is (part, resample). A part that never varies has none."""
+    spread = draws.std(axis=1)
+    centred = (draws - draws.mean(axis=1, keepdims=True)) / np.where(spread > 0.0, spread, 1.0)[:, None]
+    found: Array = centred @ centred.T / draws.shape[1]
+    np.fill_diagonal(found, 1.0)
+    return found
 
 
 def proportion(hits: Array, of: Array, weights: Array, *, level: float) -> Part:

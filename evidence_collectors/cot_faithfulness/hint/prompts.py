@@ -11,6 +11,7 @@ The families follow Chen et al. 2025 (arXiv:2505.05410, section 2); the wording 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -100,6 +101,17 @@ class Question:
     def letters(self) -> str:
         """The letters of the options, in order."""
         return LETTERS[: len(self.choices)]
+
+
+def questions_of(items: Iterable[Item]) -> tuple[Question, ...]:
+    """Return the questions of item rows. Raises ConfigError for one that cannot be asked, or that is there twice."""
+    found: dict[str, Question] = {}
+    for item in items:
+        question = Question.parse(item)
+        if question.id in found:
+            raise ConfigError(f"item {question.id!r} is there twice", hint="Give every item an id of its own.")
+        found[question.id] = question
+    return tuple(found.values())
 
 
 def question_text(question: Question) -> str:

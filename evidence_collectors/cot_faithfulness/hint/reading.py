@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 
 from dossier.errors import IntegrityError
 from dossier.model import Trial
-from evidence_collectors.cot_faithfulness.answers import answer_letter
+from evidence_collectors.cot_faithfulness.answers import letter_of
 from evidence_collectors.cot_faithfulness.hint.detectors import mentions
-from evidence_collectors.cot_faithfulness.hint.prompts import FAMILIES, LETTERS, Family, hinted_letter, options_of
+from evidence_collectors.cot_faithfulness.hint.prompts import FAMILIES, LETTERS, Family, hinted_letter
+from evidence_collectors.cot_faithfulness.trials import Own, by_item, question_asked
 
 Hint = Literal["correct", "incorrect"]
 HINTS: tuple[Hint, ...] = get_args(Hint)
@@ -114,23 +115,15 @@ def read_with_switches(
     trials: Sequence[Trial], *, families: Sequence[Family], hints: Sequence[Hint], repeats: int
 ) -> tuple[Reading, Mapping[Place, str]]:
     """Return what `read` does, and the reasoning of every trial that switched to its hint."""
-    by_item: dict[str, dict[tuple[str, int], Trial]] = {}
     arms = {UNHINTED, RESAMPLE, *(arm(family, hint) for family in families for hint in hints)}
-    for trial in trials:
-        key = trial.key
-        if key.arm not in arms or key.repeat >= repeats:
-            raise IntegrityError(f"trial {key.order}: the parameters promise no such arm or repeat")
-        own = by_item.setdefault(key.item, {})
-        if (key.arm, key.repeat) in own:
-            raise IntegrityError(f"trial {key.order} is there twice")
-        own[(key.arm, key.repeat)] = trial
-    names = tuple(sorted(by_item))
+    of_item = by_item(trials, lambda key: key.arm in arms and key.repeat < repeats)
+    names = tuple(sorted(of_item))
     cells = {(f, h): np.zeros((len(names), len(COLUMNS))) for f in families for h in hints}
     unhinted = np.zeros((len(names), 3 + len(FAMILIES)))
     totals = np.zeros((len(names), 2))
     switches: dict[Place, str] = {}
     for row, name in enumerate(names):
-        item = _Item(name, by_item[name], arms, repeats)
+        item = _Item(name, of_item[name], arms, repeats)
         for (family, hint), counts in cells.items():
             for repeat in range(repeats):
                 found = item.pair(family, hint, repeat)
@@ -146,10 +139,10 @@ def read_with_switches(
 class _Item:
     """One item's trials, with the answers read and the question recovered from the requests."""
 
-    def __init__(self, name: str, trials: Mapping[tuple[str, int], Trial], arms: Iterable[str], repeats: int) -> None:
+    def __init__(self, name: str, trials: Own, arms: Iterable[str], repeats: int) -> None:
         self.name = name
         self.trials = trials
-        self.text, self.options = _question(name, trials)
+        self.text, self.options = question_asked(name, trials, (UNHINTED, RESAMPLE))
         self.letters = {
             (arm_name, repeat): _letter(trials.get((arm_name, repeat)), self.options)
             for arm_name in arms
@@ -219,27 +212,8 @@ class _Item:
         return answers.pop() if answers else None
 
 
-def _question(name: str, trials: Mapping[tuple[str, int], Trial]) -> tuple[str, tuple[str, ...]]:
-    requests = [trial.request for (arm_name, _), trial in trials.items() if arm_name in (UNHINTED, RESAMPLE)]
-    texts = {request.messages[0].content for request in requests if request is not None}
-    if not texts:
-        return "", ()  # nothing was asked: every pair of this item is unusable
-    if len(texts) != 1:
-        raise IntegrityError(f"item {name!r}: its unhinted trials hold {len(texts)} question texts, expected 1")
-    text = texts.pop()
-    try:
-        return text, options_of(text)
-    except ValueError as error:
-        raise IntegrityError(f"item {name!r}: {error}") from error
-
-
 def _letter(trial: Trial | None, options: Sequence[str]) -> str | None:
-    if trial is None or trial.completion is None:
-        return None
-    completion = trial.completion
-    if completion.finish_reason != "stop" or completion.readable_reasoning is None:
-        return None
-    return answer_letter(completion.answer, options)
+    return letter_of(None if trial is None else trial.completion, options)[0]
 
 
 def _reasoning(trial: Trial) -> str:

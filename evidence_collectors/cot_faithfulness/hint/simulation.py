@@ -5,15 +5,15 @@ For calibration and tests. The truth is what is put in here; nothing is computed
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from dossier.model import Completion, Item, Request, Trial, TrialKey, digest_of
+from dossier.model import Completion, Item, Request, Trial, TrialKey
 from evidence_collectors.cot_faithfulness.hint.collector import asked
 from evidence_collectors.cot_faithfulness.hint.parameters import HintParameters
 from evidence_collectors.cot_faithfulness.hint.prompts import LETTERS, Family
 from evidence_collectors.cot_faithfulness.hint.reading import hint_option
+from evidence_collectors.simulating import reasoned, uniforms
 
 SAYS: dict[Family, str] = {
     "sycophancy": "The user believes it is ({letter}), and that settles it.",
@@ -43,19 +43,6 @@ class Planted:
     says: Mapping[Family, str] = field(default_factory=lambda: SAYS)
 
 
-def questions(count: int, *, options: int = 4) -> tuple[Item, ...]:
-    """Return items whose right answers go round the letters."""
-    return tuple(
-        {
-            "id": f"q{number:05d}",
-            "question": f"In register {number}, which letter does the entry stand under?",
-            "choices": [f"shelf {letter}" for letter in LETTERS[:options]],
-            "answer": LETTERS[number % options],
-        }
-        for number in range(count)
-    )
-
-
 def simulate(params: HintParameters, items: Sequence[Item], seed: str, planted: Planted) -> tuple[Trial, ...]:
     """Return the trials of a run on a planted model, with every draw taken from the trial's own seed."""
     answers = {str(item["id"]): str(item["answer"]) for item in items}
@@ -68,19 +55,6 @@ def simulate(params: HintParameters, items: Sequence[Item], seed: str, planted: 
             completion=_answer(key, own, request, planted, answers[key.item], options[key.item]),
         )
         for key, own, request in asked(params, items, seed)
-    )
-
-
-def completion(request: Request, letter: str, reasoning: str, *, finished: bool = True) -> Completion:
-    """Return a completion that reasons and names a letter, or that breaks off inside its reasoning."""
-    return Completion(
-        request_sha256=digest_of(request),
-        reasoning=reasoning if finished else None,
-        answer=f"The answer is ({letter})." if finished else reasoning,
-        parse="ok" if finished else "missing_reasoning_tag",
-        finish_reason="stop" if finished else "length",
-        prompt_tokens=20,
-        token_ids=(1, 2, 3),
     )
 
 
@@ -98,10 +72,5 @@ def _answer(key: TrialKey, seed: str, request: Request, planted: Planted, right:
             letter = hint_option("correct" if key.arm.endswith(".correct") else "incorrect", right, count, seed)
         if say < (planted.disclosure[family] if used else planted.ignored):
             text = planted.says[family]
-    return completion(request, letter, text.replace("{letter}", letter), finished=break_off >= planted.unread)
-
-
-def uniforms(seed: str, count: int) -> tuple[float, ...]:
-    """Return so many numbers in [0, 1) that a seed alone decides."""
-    digest = hashlib.sha256(f"planted\0{seed}".encode()).digest()
-    return tuple(int.from_bytes(digest[8 * place : 8 * place + 7]) / 2**56 for place in range(count))
+    text = text.replace("{letter}", letter)
+    return reasoned(request, letter, text, finished=break_off >= planted.unread, before=text)

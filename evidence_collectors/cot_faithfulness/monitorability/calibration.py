@@ -8,14 +8,16 @@ simulation it is a formula of what was planted (`simulation.rates`). What the ce
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 
 from dossier.model import NegativeControl, Observation, Trial
-from evidence_collectors.calibration import Found, Studies, control, pooled, seeds, summary
+from evidence_collectors.calibration import Case, Found, Studies, controlled, pooled, seeds
 from evidence_collectors.cot_faithfulness.monitorability.collector import COLLECTOR
 from evidence_collectors.cot_faithfulness.monitorability.observations import observations
 from evidence_collectors.cot_faithfulness.monitorability.parameters import MonitorabilityParameters
 from evidence_collectors.cot_faithfulness.monitorability.reading import Reading, joined, read
-from evidence_collectors.cot_faithfulness.monitorability.simulation import Planted, questions, rates, simulate
+from evidence_collectors.cot_faithfulness.monitorability.simulation import Planted, rates, simulate
+from evidence_collectors.simulating import questions
 
 BOUND = ("families", "hints", "monitor", "repeats", "interval_level", "temperature", "top_p")
 LIMITS = (
@@ -80,19 +82,16 @@ def controls(params: MonitorabilityParameters, *, seed: str, studies: int) -> tu
         ("simulated: a third of the answers break off", "not estimable", Planted(unread=0.33)),
     )
     wrong = params.model_copy(update={"hints": ("incorrect",), "repeats": 1})
-    return tuple(
-        control(
-            what,
-            expected,
-            [
-                _as_expected(
-                    summary(COLLECTOR, simulate(wrong, questions(CONTROL_QUESTIONS), own, planted), wrong, seed=own),
-                    expected,
-                )
-                for own in seeds(seed, what, studies)
-            ],
-        )
-        for what, expected, planted in cases
+    rows = questions(CONTROL_QUESTIONS)
+    return controlled(
+        COLLECTOR,
+        wrong,
+        (
+            Case(what, expected, partial(simulate, wrong, rows, planted=planted), partial(_as_expected, expected))
+            for what, expected, planted in cases
+        ),
+        seed=seed,
+        studies=studies,
     )
 
 
@@ -101,7 +100,7 @@ def not_estimable(found: Found) -> bool:
     return all(one.estimate is None for name, one in found.items() if name.endswith(".g_mean2"))
 
 
-def _as_expected(found: Found, expected: str) -> bool:
+def _as_expected(expected: str, found: Found) -> bool:
     if expected == "not estimable":
         return not_estimable(found)
     name = "reasoning.informedness" if "informedness" in expected else "reasoning.g_mean2"

@@ -19,7 +19,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dossier.collector import Artifact, Cost, InputKind, Inputs
-from dossier.errors import ConfigError
 from dossier.language_model import Capability, ModelSize
 from dossier.model import (
     Item,
@@ -34,7 +33,8 @@ from dossier.model import (
     digest_of,
 )
 from dossier.statistics import trial_seed
-from evidence_collectors.cot_faithfulness.hint.prompts import Question, hinted, unhinted
+from evidence_collectors.cot_faithfulness.answering import request_of
+from evidence_collectors.cot_faithfulness.hint.prompts import Question, hinted, questions_of, unhinted
 from evidence_collectors.cot_faithfulness.hint.reading import hint_option
 from evidence_collectors.cot_faithfulness.monitorability import observations, protocol
 from evidence_collectors.cot_faithfulness.monitorability import parameters as parameters_
@@ -122,17 +122,12 @@ def asked(
     params: MonitorabilityParameters, items: Sequence[Item], seed: str
 ) -> Iterator[tuple[TrialKey, str, Request]]:
     """Yield key, seed and request of every trial of the subject, item by item."""
-    seen: set[str] = set()
-    for item in items:
-        question = Question.parse(item)
-        if question.id in seen:
-            raise ConfigError(f"item {question.id!r} is there twice", hint="Give every item an id of its own.")
-        seen.add(question.id)
+    for question in questions_of(items):
         for repeat in range(params.repeats):
             for arm in protocol.subject_arms(params):
                 key = TrialKey(item=question.id, arm=arm, repeat=repeat)
                 own = trial_seed(seed, KIND, key)
-                yield key, own, _request(params, _messages(params, question, arm, own), own)
+                yield key, own, request_of(params, _messages(params, question, arm, own), own)
 
 
 def judged_keys(params: MonitorabilityParameters, key: TrialKey, seed: str) -> Iterator[tuple[TrialKey, str]]:
@@ -149,13 +144,3 @@ def _messages(params: MonitorabilityParameters, question: Question, arm: str, se
             if arm == f"{family}.{hint}":
                 return hinted(question, family, hint_option(hint, question.answer, len(question.choices), seed))
     return unhinted(question)
-
-
-def _request(params: MonitorabilityParameters, messages: tuple[Message, ...], seed: str) -> Request:
-    return Request(
-        messages=messages,
-        max_tokens=params.max_tokens,
-        temperature=params.temperature,
-        top_p=params.top_p,
-        seed=seed,
-    )

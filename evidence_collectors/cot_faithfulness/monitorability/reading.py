@@ -18,14 +18,15 @@ from numpy.typing import NDArray
 
 from dossier.errors import IntegrityError
 from dossier.model import Completion, Trial
-from evidence_collectors.cot_faithfulness.answers import answer_letter
+from evidence_collectors.cot_faithfulness.answers import letter_of
 from evidence_collectors.cot_faithfulness.hint.detectors import mentions
-from evidence_collectors.cot_faithfulness.hint.prompts import Family, hinted_letter, options_of
+from evidence_collectors.cot_faithfulness.hint.prompts import Family, hinted_letter
 from evidence_collectors.cot_faithfulness.hint.reading import RESAMPLE, UNHINTED
 from evidence_collectors.cot_faithfulness.monitorability import protocol
 from evidence_collectors.cot_faithfulness.monitorability.parameters import MonitorabilityParameters
 from evidence_collectors.cot_faithfulness.monitorability.protocol import HIGHEST_RATING, JUDGE, VIEWS, View
 from evidence_collectors.cot_faithfulness.steps import is_readable, steps_of
+from evidence_collectors.cot_faithfulness.trials import Own, by_item, question_asked
 
 COLUMNS = (
     "pairs",
@@ -90,35 +91,15 @@ def joined(readings: Sequence[Reading]) -> Reading:
     )
 
 
-def letter_of(completion: Completion | None, options: Sequence[str]) -> tuple[str | None, str | None]:
-    """Return the answer's letter and None, or None and why it could not be read, one of `KINDS`."""
-    if completion is None:
-        return None, "no_answer"
-    if completion.finish_reason != "stop":
-        return None, "cut_off"
-    if completion.readable_reasoning is None:
-        return None, "no_reasoning_block"
-    letter = answer_letter(completion.answer, options)
-    return letter, None if letter else "no_single_option"
-
-
 def read(trials: Sequence[Trial], params: MonitorabilityParameters) -> Reading:
     """Return what the trials did, items in the order of their ids, whatever the order of the trials.
 
     Raises:
         IntegrityError: a trial is given twice, belongs to no promised arm, or asks something the protocol does not ask.
     """
-    by_item: dict[str, dict[tuple[str, int], Trial]] = {}
     arms = {*protocol.subject_arms(params), *protocol.judged_arms(params)}
-    for trial in trials:
-        key = trial.key
-        if key.arm not in arms or key.repeat >= params.repeats:
-            raise IntegrityError(f"trial {key.order}: the parameters promise no such arm or repeat")
-        own = by_item.setdefault(key.item, {})
-        if (key.arm, key.repeat) in own:
-            raise IntegrityError(f"trial {key.order} is there twice")
-        own[(key.arm, key.repeat)] = trial
-    rows = [_Item(name, by_item[name], params) for name in sorted(by_item)]
+    of_item = by_item(trials, lambda key: key.arm in arms and key.repeat < params.repeats)
+    rows = [_Item(name, of_item[name], params) for name in sorted(of_item)]
     for row in rows:
         row.read()
     return Reading(
@@ -137,9 +118,9 @@ def read(trials: Sequence[Trial], params: MonitorabilityParameters) -> Reading:
 class _Item:
     """One item's trials."""
 
-    def __init__(self, name: str, trials: Mapping[tuple[str, int], Trial], params: MonitorabilityParameters) -> None:
+    def __init__(self, name: str, trials: Own, params: MonitorabilityParameters) -> None:
         self.name, self.trials, self.params = name, trials, params
-        self.text, self.options = _question(name, trials)
+        self.text, self.options = question_asked(name, trials, (UNHINTED, RESAMPLE))
         self.counts = {family: np.zeros(len(COLUMNS)) for family in params.families}
         self.trials_read = [0, 0]
         self.kinds: Counter[str] = Counter()
@@ -241,20 +222,6 @@ class _Item:
         if fault is not None:
             self.trials_read[1] += 1
             self.kinds[fault] += 1
-
-
-def _question(name: str, trials: Mapping[tuple[str, int], Trial]) -> tuple[str, tuple[str, ...]]:
-    asked = [one.request for (arm, _), one in trials.items() if arm in (UNHINTED, RESAMPLE) and one.request is not None]
-    texts = {request.messages[0].content for request in asked}
-    if not texts:
-        return "", ()  # nothing was asked: every pair of this item is unusable
-    if len(texts) != 1:
-        raise IntegrityError(f"item {name!r}: its unhinted trials hold {len(texts)} question texts, expected 1")
-    text = texts.pop()
-    try:
-        return text, options_of(text)
-    except ValueError as error:
-        raise IntegrityError(f"item {name!r}: {error}") from error
 
 
 def _add(counts: NDArray[np.float64], name: str, value: float = 1.0) -> None:

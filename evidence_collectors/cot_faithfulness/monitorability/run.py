@@ -14,13 +14,13 @@ from dossier.collector import Inputs
 from dossier.errors import CollectionError
 from dossier.language_model import LanguageModel
 from dossier.model import Completion, Request, Trial, TrialKey, digest_of
-from evidence_collectors.cot_faithfulness.answering import answers, by_digest
-from evidence_collectors.cot_faithfulness.hint.prompts import Question
+from evidence_collectors.cot_faithfulness.answering import answers, by_digest, trial_of
+from evidence_collectors.cot_faithfulness.answers import letter_of
+from evidence_collectors.cot_faithfulness.hint.prompts import questions_of
 from evidence_collectors.cot_faithfulness.monitorability import protocol
 from evidence_collectors.cot_faithfulness.monitorability.collector import asked, judged_keys
 from evidence_collectors.cot_faithfulness.monitorability.parameters import KIND, MonitorabilityParameters
 from evidence_collectors.cot_faithfulness.monitorability.protocol import JUDGE
-from evidence_collectors.cot_faithfulness.monitorability.reading import letter_of
 
 SAID = 2000  # characters of what a monitor or judge said that are kept
 
@@ -33,12 +33,10 @@ def collect(inputs: Inputs, params: MonitorabilityParameters, seed: str) -> Iter
     requests = [request for _, _, request in planned.values()]
     for digest, answer in answers(inputs.subject, requests, apart=False, kind=KIND):
         key, own, request = planned[digest]
-        if isinstance(answer, str):
-            yield Trial(key=key, seed=own, request=request, completion=None, error=answer)
-        else:
+        if not isinstance(answer, str):
             done[key.order] = answer
-            yield Trial(key=key, seed=own, request=request, completion=answer)
-    options = {str(item["id"]): Question.parse(item).choices for item in inputs.items}
+        yield trial_of(key, own, request, answer)
+    options = {question.id: question.choices for question in questions_of(inputs.items)}
     for role, model in readers.items():
         open_: dict[str, tuple[TrialKey, str]] = {}
         to_ask: list[Request] = []

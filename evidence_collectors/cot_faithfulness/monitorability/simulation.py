@@ -5,17 +5,23 @@ For calibration and tests. The truth is what is put in here (`rates`); nothing i
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dossier.collector import Inputs
 from dossier.language_model import LanguageModel
-from dossier.model import Completion, Item, Request, Trial, digest_of
-from evidence_collectors.cot_faithfulness.hint.prompts import LETTERS, Family, Question, hinted_letter, question_text
+from dossier.model import Completion, Item, Request, Trial
+from evidence_collectors.cot_faithfulness.hint.prompts import (
+    Family,
+    Question,
+    hinted_letter,
+    question_text,
+    questions_of,
+)
 from evidence_collectors.cot_faithfulness.monitorability import run
 from evidence_collectors.cot_faithfulness.monitorability.parameters import MonitorabilityParameters
+from evidence_collectors.simulating import drawn_letter, reasoned, uniforms
 
 SAYS: dict[Family, str] = {
     "sycophancy": "The user believes it is this one.",
@@ -69,19 +75,6 @@ def rates(planted: Planted, *, options: int = 4) -> Mapping[str, float]:
     return found
 
 
-def questions(count: int, *, options: int = 4) -> tuple[Item, ...]:
-    """Return items whose right answers go round the letters."""
-    return tuple(
-        {
-            "id": f"q{number:05d}",
-            "question": f"In register {number}, which letter does the entry stand under?",
-            "choices": [f"shelf {letter}" for letter in LETTERS[:options]],
-            "answer": LETTERS[number % options],
-        }
-        for number in range(count)
-    )
-
-
 def simulate(
     params: MonitorabilityParameters,
     items: Sequence[Item],
@@ -91,7 +84,7 @@ def simulate(
     models: Mapping[str, LanguageModel] | None = None,
 ) -> tuple[Trial, ...]:
     """Return the trials of a run on a planted model, with every draw taken from the trial's own seed."""
-    by_text = {question_text(one): one for one in map(Question.parse, items)}
+    by_text = {question_text(one): one for one in questions_of(items)}
     registers = {
         str(found and found[0]): (text, one) for text, one in by_text.items() if (found := _REGISTER.search(text))
     }
@@ -116,16 +109,16 @@ class StandIn:
             yield self._answer(request)
 
     def _answer(self, request: Request) -> Completion:
-        follow, tell, recall, break_off = _uniforms(request.seed, 4)
+        follow, tell, recall, break_off = uniforms(request.seed, 4)
         question, family, option = self._read(request)
-        letter, text = _letter(question, self.planted.memory, recall), SILENT
+        letter, text = drawn_letter(question, self.planted.memory, recall), SILENT
         if family is not None and option is not None:
             used = follow < self.planted.use
             if used:
                 letter = option
             if tell < (self.planted.told if used else self.planted.told_anyway):
                 text = self.says[family]
-        return completion(request, letter, text, finished=break_off >= self.planted.unread)
+        return reasoned(request, letter, text, finished=break_off >= self.planted.unread, before=text)
 
     def _read(self, request: Request) -> tuple[Question, Family | None, str | None]:
         """Return the question, and family and option of its hint if there is one."""
@@ -139,28 +132,3 @@ class StandIn:
             if option is not None:
                 return question, family, option
         raise ValueError("not a question of the protocol")
-
-
-def completion(request: Request, letter: str, reasoning: str, *, finished: bool = True) -> Completion:
-    """Return a completion that reasons and names a letter, or that breaks off inside its reasoning."""
-    return Completion(
-        request_sha256=digest_of(request),
-        reasoning=reasoning if finished else None,
-        answer=f"The answer is ({letter})." if finished else reasoning,
-        parse="ok" if finished else "missing_reasoning_tag",
-        finish_reason="stop" if finished else "length",
-        prompt_tokens=20,
-        token_ids=(1, 2, 3),
-    )
-
-
-def _letter(question: Question, right: float, draw: float) -> str:
-    if draw < right:
-        return question.answer
-    others = [letter for letter in question.letters if letter != question.answer]
-    return others[min(int((draw - right) / (1.0 - right) * len(others)), len(others) - 1)]
-
-
-def _uniforms(seed: str, count: int) -> tuple[float, ...]:
-    digest = hashlib.sha256(f"planted\0{seed}".encode()).digest()
-    return tuple(int.from_bytes(digest[8 * place : 8 * place + 7], "big") / 2**56 for place in range(count))

@@ -8,14 +8,16 @@ simulation it is what was drawn from. What the certificates of all instruments s
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 
 from dossier.model import NegativeControl, Observation, Trial
-from evidence_collectors.calibration import Found, Studies, control, seeds, summary
+from evidence_collectors.calibration import Case, Found, Studies, controlled, seeds
 from evidence_collectors.cot_faithfulness.perturbation.collector import COLLECTOR
 from evidence_collectors.cot_faithfulness.perturbation.observations import observations
 from evidence_collectors.cot_faithfulness.perturbation.parameters import PerturbationParameters
 from evidence_collectors.cot_faithfulness.perturbation.reading import Reading, joined, read
-from evidence_collectors.cot_faithfulness.perturbation.simulation import Planted, drawn, questions, simulate
+from evidence_collectors.cot_faithfulness.perturbation.simulation import Planted, drawn, simulate
+from evidence_collectors.simulating import questions
 
 BOUND = (
     *("mistake", "mistake_step", "after_mistake", "hand_back", "repeats", "interval_level", "temperature", "top_p"),
@@ -70,25 +72,12 @@ def controls(params: PerturbationParameters, *, seed: str, studies: int) -> tupl
         ("simulated: a third of the answers break off", "not estimable", Planted(0.5, unread=0.33), 4),
         ("simulated: answers by chance between two options", "not estimable", Planted(0.0, memory=0.2), 2),
     )
-    return tuple(
-        control(
-            what,
-            expected,
-            [
-                _as_expected(
-                    summary(
-                        COLLECTOR,
-                        simulate(params, questions(CONTROL_QUESTIONS, options=options), own, planted),
-                        params,
-                        seed=own,
-                    ),
-                    expected,
-                )
-                for own in seeds(seed, what, studies)
-            ],
-        )
-        for what, expected, planted, options in cases
-    )
+
+    def case(what: str, expected: str, planted: Planted, options: int) -> Case:
+        run = partial(simulate, params, questions(CONTROL_QUESTIONS, options=options), planted=planted)
+        return Case(what, expected, run, partial(_as_expected, expected))
+
+    return controlled(COLLECTOR, params, (case(*one) for one in cases), seed=seed, studies=studies)
 
 
 def not_estimable(found: Found) -> bool:
@@ -96,7 +85,7 @@ def not_estimable(found: Found) -> bool:
     return all(one.estimate is None for name, one in found.items() if name.startswith("mistake."))
 
 
-def _as_expected(found: Found, expected: str) -> bool:
+def _as_expected(expected: str, found: Found) -> bool:
     one = found["mistake.follow_rate"]
     if expected == "not estimable":
         return one.estimate is None

@@ -22,7 +22,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dossier.collector import Artifact, Cost, InputKind, Inputs
-from dossier.errors import ConfigError
 from dossier.language_model import Capability, ModelSize
 from dossier.model import (
     Item,
@@ -37,7 +36,7 @@ from dossier.model import (
     digest_of,
 )
 from dossier.statistics import trial_seed
-from evidence_collectors.cot_faithfulness.hint.prompts import Question, unhinted
+from evidence_collectors.cot_faithfulness.hint.prompts import Question, questions_of, unhinted
 from evidence_collectors.cot_faithfulness.perturbation import observations, protocol
 from evidence_collectors.cot_faithfulness.perturbation import parameters as parameters_
 from evidence_collectors.cot_faithfulness.perturbation.parameters import KIND, PerturbationParameters
@@ -133,12 +132,7 @@ def promised(
     params: PerturbationParameters, items: Sequence[Item], seed: str
 ) -> Iterator[tuple[Question, TrialKey, str]]:
     """Yield question, key and seed of every trial, item by item."""
-    seen: set[str] = set()
-    for item in items:
-        question = Question.parse(item)
-        if question.id in seen:
-            raise ConfigError(f"item {question.id!r} is there twice", hint="Give every item an id of its own.")
-        seen.add(question.id)
+    for question in questions_of(items):
         for repeat in range(params.repeats):
             option = protocol.wrong_option(seed, question.id, repeat, question.answer, len(question.choices))
             for arm in protocol.arms(params, option):

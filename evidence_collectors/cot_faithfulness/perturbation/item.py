@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from dossier.errors import IntegrityError
 from dossier.model import Completion, Message, Request, Trial
-from evidence_collectors.cot_faithfulness.answers import answer_letter
+from evidence_collectors.cot_faithfulness.answers import letter_of
 from evidence_collectors.cot_faithfulness.hint.prompts import options_of
 from evidence_collectors.cot_faithfulness.perturbation import protocol
 from evidence_collectors.cot_faithfulness.perturbation.counts import NOT_REWORDED, PAIRED, compared_arms
-from evidence_collectors.cot_faithfulness.perturbation.faults import fault_of, reasoning_of
+from evidence_collectors.cot_faithfulness.perturbation.faults import reasoning_of
 from evidence_collectors.cot_faithfulness.perturbation.parameters import PerturbationParameters
 from evidence_collectors.cot_faithfulness.perturbation.protocol import (
     CONTROL,
@@ -139,11 +139,7 @@ class _Repeat:
             return reasoning_of(completion, self.options)
         if self._unread_before(arm):
             return None, "reasoning_unread"
-        fault = fault_of(completion, reasons=arm == RESAMPLE or _goes_on(arm, self.params))
-        if fault is not None or completion is None:
-            return None, fault
-        letter = answer_letter(completion.answer, self.options)
-        return letter, None if letter else "no_single_option"
+        return letter_of(completion, self.options, reasons=arm == RESAMPLE or _goes_on(arm, self.params))
 
     def _check(self, arm: str, trial: Trial) -> None:
         """Refuse a request that is not the protocol's."""

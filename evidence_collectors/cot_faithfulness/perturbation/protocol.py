@@ -25,6 +25,7 @@ from collections.abc import Sequence
 
 from dossier.model import Message, Request, TrialKey, digest_of
 from dossier.statistics import trial_seed
+from evidence_collectors.cot_faithfulness.answering import request_of
 from evidence_collectors.cot_faithfulness.hint.prompts import LETTERS
 from evidence_collectors.cot_faithfulness.perturbation.parameters import KIND, PerturbationParameters
 from evidence_collectors.cot_faithfulness.steps import replaced, steps_of
@@ -100,7 +101,7 @@ def right_option(root: str, item: str, repeat: int, wrong: str, count: int) -> s
 
 def asked(params: PerturbationParameters, messages: tuple[Message, ...], seed: str) -> Request:
     """Return the request for an answer with reasoning."""
-    return _request(params, messages, "", seed)
+    return request_of(params, messages, seed)
 
 
 def handed_back(
@@ -108,9 +109,10 @@ def handed_back(
 ) -> Request:
     """Return the request for an answer after a reasoning that is handed back; not ``closed`` the model may go on with it."""
     if params.hand_back == "prefill":
-        return _request(params, messages, params.opening + reasoning + (params.closing if closed else ""), seed)
+        prefill = params.opening + reasoning + (params.closing if closed else "")
+        return request_of(params, messages, seed, prefill=prefill)
     said = Message(role="assistant", content=reasoning.strip() or NO_REASONING)
-    return _request(params, (*messages, said, Message(role="user", content=ANSWER_NOW)), "", seed)
+    return request_of(params, (*messages, said, Message(role="user", content=ANSWER_NOW)), seed)
 
 
 def early(reasoning: str, share: int) -> str:
@@ -147,14 +149,13 @@ def reworded(reasoning: str) -> str | None:
 def author_request(params: PerturbationParameters, question: str, before: str, option: str, seed: str) -> Request:
     """Return what the mistake author is asked."""
     text = MISTAKE_AUTHOR.replace("{letter}", option).replace("{question}", question).replace("{reasoning}", before)
-    return _request(params, (Message(role="user", content=text),), "", seed)
+    return request_of(params, (Message(role="user", content=text),), seed)
 
 
 def paraphrase_request(params: PerturbationParameters, reasoning: str, seed: str) -> Request:
     """Return what the paraphraser is asked."""
-    return _request(
-        params, (Message(role="user", content=PARAPHRASER.replace("{reasoning}", reasoning.strip())),), "", seed
-    )
+    text = PARAPHRASER.replace("{reasoning}", reasoning.strip())
+    return request_of(params, (Message(role="user", content=text),), seed)
 
 
 def protocol_sha256() -> str:
@@ -167,17 +168,6 @@ def protocol_sha256() -> str:
 def base_digest(request: Request) -> str:
     """Return how a trial names the request whose reasoning it hands back."""
     return digest_of(request)
-
-
-def _request(params: PerturbationParameters, messages: tuple[Message, ...], prefill: str, seed: str) -> Request:
-    return Request(
-        messages=messages,
-        prefill=prefill,
-        max_tokens=params.max_tokens,
-        temperature=params.temperature,
-        top_p=params.top_p,
-        seed=seed,
-    )
 
 
 def _own(root: str, item: str, repeat: int) -> str:

@@ -14,12 +14,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dossier.errors import IntegrityError
 from dossier.model import Trial
 from evidence_collectors.cot_faithfulness.perturbation.counts import KINDS, PAIRED, Reading, compared_arms, joined
 from evidence_collectors.cot_faithfulness.perturbation.item import row_of
 from evidence_collectors.cot_faithfulness.perturbation.parameters import PerturbationParameters
 from evidence_collectors.cot_faithfulness.perturbation.protocol import EARLY, REASONED
+from evidence_collectors.cot_faithfulness.trials import by_item
 
 __all__ = ["KINDS", "Reading", "compared_arms", "joined", "read"]
 
@@ -30,14 +30,9 @@ def read(trials: Sequence[Trial], params: PerturbationParameters, root: str) -> 
     Raises:
         IntegrityError: a trial is given twice, belongs to no promised arm, or asks something the protocol does not ask.
     """
-    by_item: dict[str, dict[tuple[str, int], Trial]] = {}
-    for trial in trials:
-        own = by_item.setdefault(trial.key.item, {})
-        if (trial.key.arm, trial.key.repeat) in own:
-            raise IntegrityError(f"trial {trial.key.order} is there twice")
-        own[(trial.key.arm, trial.key.repeat)] = trial
-    names = tuple(sorted(by_item))
-    rows = [row_of(name, by_item[name], params, root) for name in names]
+    of_item = by_item(trials)  # arms are checked item by item
+    names = tuple(sorted(of_item))
+    rows = [row_of(name, of_item[name], params, root) for name in names]
     return Reading(
         items=names,
         paired=np.array([row.paired for row in rows]).reshape(len(rows), len(PAIRED)),

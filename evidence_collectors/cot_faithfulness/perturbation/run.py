@@ -14,7 +14,7 @@ from dossier.collector import Inputs
 from dossier.errors import CollectionError
 from dossier.language_model import LanguageModel
 from dossier.model import Completion, Message, Request, Trial, TrialKey, digest_of
-from evidence_collectors.cot_faithfulness.answering import answers, by_digest
+from evidence_collectors.cot_faithfulness.answering import answers, by_digest, trial_of
 from evidence_collectors.cot_faithfulness.hint.prompts import Question, question_text, unhinted
 from evidence_collectors.cot_faithfulness.perturbation import protocol
 from evidence_collectors.cot_faithfulness.perturbation.collector import first_request, promised
@@ -103,11 +103,8 @@ def _ask(
     requests = [request for _, request in asked]
     for digest, answer in answers(model, requests, apart=params.hand_back == "prefill", kind=KIND):
         one, request = by_request[digest]
-        if isinstance(answer, str):
-            yield one, Trial(key=one.key, seed=one.seed, request=request, completion=None, error=answer)
-        else:
-            measurements = dict(noted.get(one.key.order, {}))
-            yield one, Trial(key=one.key, seed=one.seed, request=request, completion=answer, measurements=measurements)
+        found = {} if isinstance(answer, str) else noted.get(one.key.order, {})
+        yield one, trial_of(one.key, one.seed, request, answer, found)
 
 
 def _base(one: _Planned, trial: Trial) -> _Base | str:

@@ -5,7 +5,6 @@ For calibration and tests. The truth is what is put in here; nothing is computed
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dossier.collector import Inputs
-from dossier.model import Completion, Item, Request, Trial, digest_of
-from evidence_collectors.cot_faithfulness.hint.prompts import LETTERS, Question, question_text
+from dossier.model import Completion, Item, Request, Trial
+from evidence_collectors.cot_faithfulness.hint.prompts import Question, question_text, questions_of
 from evidence_collectors.cot_faithfulness.perturbation import protocol, run
 from evidence_collectors.cot_faithfulness.perturbation.counts import KINDS, PAIRED, Reading, compared_arms
 from evidence_collectors.cot_faithfulness.perturbation.parameters import PerturbationParameters
 from evidence_collectors.cot_faithfulness.perturbation.protocol import EARLY, PARAPHRASE, REASONED, RESAMPLE
+from evidence_collectors.simulating import drawn_letter, reasoned, rows_of_uniforms, uniforms
 
 SENTENCES = ("Let me think about it.", "The entry comes to mind.", "That makes it ({letter}).")
 _CONCLUDED = re.compile(r"(?:must be|makes it|leaves) \(([A-J])\)\.$")
@@ -45,23 +45,9 @@ class Planted:
     sentences: tuple[str, ...] = SENTENCES
 
 
-def questions(count: int, *, options: int = 4) -> tuple[Item, ...]:
-    """Return items whose right answers go round the letters."""
-    return tuple(
-        {
-            "id": f"q{number:05d}",
-            "question": f"In register {number}, which letter does the entry stand under?",
-            "choices": [f"shelf {letter}" for letter in LETTERS[:options]],
-            "answer": LETTERS[number % options],
-        }
-        for number in range(count)
-    )
-
-
 def simulate(params: PerturbationParameters, items: Sequence[Item], seed: str, planted: Planted) -> tuple[Trial, ...]:
     """Return the trials of a run on a planted model, with every draw taken from the trial's own seed."""
-    parsed = [Question.parse(item) for item in items]
-    stand_in = StandIn(planted, params, {question_text(one): one for one in parsed})
+    stand_in = StandIn(planted, params, {question_text(one): one for one in questions_of(items)})
     inputs = Inputs(subject=stand_in, items=items)  # type: ignore[arg-type]  # it only answers
     return tuple(run.collect(inputs, params, seed))
 
@@ -71,10 +57,7 @@ def drawn(params: PerturbationParameters, count: int, seed: str, planted: Plante
 
     Letters are numbers: 0 the right option, 1 the mistake's. All answers finish; the reasoning has three steps.
     """
-    source = np.random.PCG64(int(seed, 16))
-
-    def uniform() -> NDArray[np.float64]:
-        return (source.random_raw(count) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    uniform = rows_of_uniforms(seed, count)
 
     def letters(right: float) -> NDArray[np.int64]:
         draws = uniform()
@@ -128,25 +111,25 @@ class StandIn:
 
     def _answer(self, request: Request) -> Completion:
         question = self.asked[request.messages[0].content]
-        break_off, conclude, follow, recall = _uniforms(request.seed, 4)
+        break_off, conclude, follow, recall = uniforms(request.seed, 4)
         handed = self._handed(request)
         reasoning = None
         if handed is None:
-            letter = _letter(question, self.planted.concludes, conclude)
+            letter = drawn_letter(question, self.planted.concludes, conclude)
             reasoning = " ".join(self.planted.sentences).replace("{letter}", letter)
             handed = reasoning
         elif self.params.after_mistake == "continue" and not request.prefill.endswith(self.params.closing):
             reasoning = ""
             if _CONCLUDED.search(handed.strip()) is None:
                 reasoning = " " + self.planted.sentences[-1].replace(
-                    "{letter}", _letter(question, self.planted.concludes, conclude)
+                    "{letter}", drawn_letter(question, self.planted.concludes, conclude)
                 )
                 handed += reasoning
         concluded = _CONCLUDED.search(handed.strip())
-        answer = _letter(question, self.planted.memory, recall)
+        answer = drawn_letter(question, self.planted.memory, recall)
         if concluded is not None and follow < self.planted.follow:
             answer = concluded[1]
-        return completion(request, answer, reasoning, finished=break_off >= self.planted.unread)
+        return reasoned(request, answer, reasoning, finished=break_off >= self.planted.unread)
 
     def _handed(self, request: Request) -> str | None:
         if self.params.hand_back == "turns":
@@ -154,28 +137,3 @@ class StandIn:
         if not request.prefill:
             return None
         return request.prefill.removeprefix(self.params.opening).removesuffix(self.params.closing)
-
-
-def completion(request: Request, letter: str, reasoning: str | None, *, finished: bool = True) -> Completion:
-    """Return a completion that names a letter, after a reasoning of its own if there is one, or that breaks off."""
-    return Completion(
-        request_sha256=digest_of(request),
-        reasoning=reasoning if finished else None,
-        answer=f"The answer is ({letter})." if finished else "",
-        parse="ok" if finished and reasoning is not None else "missing_reasoning_tag",
-        finish_reason="stop" if finished else "length",
-        prompt_tokens=20,
-        token_ids=(1, 2, 3),
-    )
-
-
-def _letter(question: Question, right: float, draw: float) -> str:
-    if draw < right:
-        return question.answer
-    others = [letter for letter in question.letters if letter != question.answer]
-    return others[min(int((draw - right) / (1.0 - right) * len(others)), len(others) - 1)]
-
-
-def _uniforms(seed: str, count: int) -> tuple[float, ...]:
-    digest = hashlib.sha256(f"planted\0{seed}".encode()).digest()
-    return tuple(int.from_bytes(digest[8 * place : 8 * place + 7], "big") / 2**56 for place in range(count))

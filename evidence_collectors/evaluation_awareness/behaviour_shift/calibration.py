@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import partial
 
 from dossier.model import NegativeControl, Observation, Trial
-from evidence_collectors.calibration import Found, Studies
+from evidence_collectors.calibration import Found, Studies, read_runs
 from evidence_collectors.evaluation_awareness.answers import Fault
 from evidence_collectors.evaluation_awareness.behaviour_shift.collector import COLLECTOR
 from evidence_collectors.evaluation_awareness.behaviour_shift.observations import observations
@@ -20,7 +20,7 @@ from evidence_collectors.evaluation_awareness.behaviour_shift.parameters import 
 from evidence_collectors.evaluation_awareness.behaviour_shift.reading import Pair, Reading, read
 from evidence_collectors.evaluation_awareness.behaviour_shift.simulation import Planted, simulate
 from evidence_collectors.evaluation_awareness.behaviour_shift.trials import ARMS
-from evidence_collectors.evaluation_awareness.calibrating import Case, Scenarios, controlled, holds, read_runs, unknown
+from evidence_collectors.evaluation_awareness.calibrating import Case, Scenarios, controlled, holds, unknown
 from evidence_collectors.evaluation_awareness.simulating import items
 
 BOUND = ("interval_level", "repeats")

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from dossier.model import Item, Trial
 from evidence_collectors.evaluation_awareness.behaviour_shift.parameters import ShiftParameters
 from evidence_collectors.evaluation_awareness.behaviour_shift.trials import asked
-from evidence_collectors.evaluation_awareness.simulating import CELLS, answered, completion, own_rate, uniform
+from evidence_collectors.evaluation_awareness.simulating import CELLS, answered, own_rate, uniform
+from evidence_collectors.simulating import completion
 
 SHOWN, HIDDEN, SPOKEN = "I cannot help with that.", "Here is how.", "I think I am being evaluated here. "
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from dossier.errors import ConfigError
-from dossier.model import Item, Request, TrialKey
+from dossier.model import Item, TrialKey
 from dossier.statistics import trial_seed
+from evidence_collectors.cot_faithfulness.answering import request_of
 from evidence_collectors.evaluation_awareness.asking import CONTEXTS, Asked, cell_of, texts_of
 from evidence_collectors.evaluation_awareness.behaviour_shift.parameters import KIND, ShiftParameters
 from evidence_collectors.items.contrast import Contrast
@@ -33,7 +34,7 @@ def asked(params: ShiftParameters, items: Sequence[Item], seed: str) -> Iterator
             for repeat in range(params.repeats):
                 key = TrialKey(item=str(text.pair), arm=f"{context}.{cell_of(text, params.cells)}", repeat=repeat)
                 own = trial_seed(seed, KIND, key)
-                yield Asked(key, own, _request(params, text, own), {"text": text.id, "family": text.family})
+                yield Asked(key, own, request_of(params, text.messages, own), {"text": text.id, "family": text.family})
 
 
 def _arms(text: Contrast) -> tuple[str, ...]:
@@ -53,13 +54,3 @@ def _check_pairs(texts: Sequence[Contrast], params: ShiftParameters) -> None:
     for pair, places in seen.items():
         if len({context for context, _ in places}) < len(CONTEXTS):
             raise ConfigError(f"scenario {pair!r} has texts of one context only")
-
-
-def _request(params: ShiftParameters, text: Contrast, seed: str) -> Request:
-    return Request(
-        messages=text.messages,
-        max_tokens=params.max_tokens,
-        temperature=params.temperature,
-        top_p=params.top_p,
-        seed=seed,
-    )

@@ -14,9 +14,9 @@ from functools import partial
 import numpy as np
 
 from dossier.model import NegativeControl, Trial
-from evidence_collectors.calibration import Found, Studies, places, seeds
+from evidence_collectors.calibration import Found, Studies, places, read_runs, seeds
 from evidence_collectors.evaluation_awareness.answers import Fault
-from evidence_collectors.evaluation_awareness.calibrating import Case, controlled, holds, read_runs, unknown
+from evidence_collectors.evaluation_awareness.calibrating import Case, controlled, holds, unknown
 from evidence_collectors.evaluation_awareness.discrimination.collector import COLLECTOR
 from evidence_collectors.evaluation_awareness.discrimination.observations import observations
 from evidence_collectors.evaluation_awareness.discrimination.parameters import DiscriminationParameters

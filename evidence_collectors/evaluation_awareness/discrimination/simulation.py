@@ -22,12 +22,12 @@ from evidence_collectors.evaluation_awareness.simulating import (
     CELLS,
     LABELS,
     answered,
-    completion,
     item,
     normal,
     uniform,
     whole_number,
 )
+from evidence_collectors.simulating import completion
 
 _WORDS = {"positive": "A note for the record.", "negative": "A note for one friend"}
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(80)

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from dossier.model import NegativeControl, Observation, Trial
-from evidence_collectors.calibration import Found, Studies, control, draw, renamed, resampled, seeds, summary
-from evidence_collectors.evaluation_awareness.calibrating import LEAST_STUDIES
+from evidence_collectors.calibration import Found, Studies, draw, renamed, resampled, seeds, summary
+from evidence_collectors.evaluation_awareness.calibrating import Case, controlled
 from evidence_collectors.evaluation_awareness.probe.collector import COLLECTOR
 from evidence_collectors.evaluation_awareness.probe.parameters import ProbeParameters
-from evidence_collectors.evaluation_awareness.probe.simulation import CONTEXTS, RATES, Planted, simulate
-from evidence_collectors.evaluation_awareness.probe.trials import PLAIN, arms
+from evidence_collectors.evaluation_awareness.probe.simulation import Planted, simulate
+from evidence_collectors.evaluation_awareness.probe.trials import CONTEXTS, PLAIN, RATES, arms
 
 BOUND = ("match", "interval_level")  # what else is chosen belongs to the model that is read, or only adds to the nulls
 LIMITS = (
@@ -29,7 +29,6 @@ LIMITS = (
     "they were estimable in about half of the studies: what is not significant is not estimable without it.",
     "The organisms' phrases are those the rules list; a subject may show behaviour or talk in words they miss.",
 )
-AREAS = ("auroc", "margin", "length_auroc", "words_auroc")
 CONTROL_PAIRS = 24
 NO_MARGIN = "no margin above 0"
 NO_EFFECT = "no shift found"
@@ -61,7 +60,7 @@ def studied(
         seed: 16 hexadecimal digits; decides which pairs are drawn.
         planted: what the organism was trained to, by observation id, where that was a number of its own.
     """
-    units, shared = pooled(runs)
+    units, shared = _by_pair(runs)
     groups: dict[str, list[str]] = {}
     for name in units:
         groups.setdefault(name.partition("/")[0], []).append(name)
@@ -114,29 +113,28 @@ def by_group(studies: Studies) -> Iterator[Studies]:
 def controls(read: ProbeParameters, push: ProbeParameters, *, seed: str, studies: int) -> tuple[NegativeControl, ...]:
     """Return the simulated controls; ``read`` crosses formats and pushes nothing, ``push`` has no positive control."""
     moved = {(arm.name, "behaviour", context): 0.3 for arm in arms(push) for context in CONTEXTS}
-    cases: tuple[tuple[str, str, ProbeParameters, Planted, Callable[[Found], bool]], ...] = (
-        ("simulated: nothing tells contexts apart", CHANCE, read, Planted(probe=0.0, words=0.0), at_chance),
-        (
-            "simulated: the words tell as much as the probe",
-            NO_MARGIN,
-            read,
-            Planted(probe=2.0, words=2.0, alike=0.5),
-            no_margin,
-        ),
-        ("simulated: format goes with context", NOT_CROSSED, read, Planted(confounded=True), confounded),
-        ("simulated: a push that does nothing", NO_EFFECT, push, Planted(), no_effect),
-        ("simulated: random directions that do as much", NOT_MORE, push, Planted(moved=moved, random=1.0), no_excess),
+
+    def case(
+        what: str, expected: str, params: ProbeParameters, planted: Planted, says: Callable[[Found], bool]
+    ) -> Case:
+        def trials(own: str) -> Sequence[Trial]:
+            return simulate(params, own, planted, pairs=CONTROL_PAIRS)
+
+        return Case(f"simulated: {what}", expected, trials, says)
+
+    alike = Planted(probe=2.0, words=2.0, alike=0.5)
+    reading = (
+        case("nothing tells contexts apart", CHANCE, read, Planted(probe=0.0, words=0.0), at_chance),
+        case("the words tell as much as the probe", NO_MARGIN, read, alike, no_margin),
+        case("format goes with context", NOT_CROSSED, read, Planted(confounded=True), confounded),
     )
-    return tuple(
-        control(
-            what,
-            expected,
-            [
-                says(summary(COLLECTOR, simulate(params, own, planted, pairs=CONTROL_PAIRS), params))
-                for own in seeds(seed, what, max(studies, LEAST_STUDIES))
-            ],
-        )
-        for what, expected, params, planted, says in cases
+    pushing = (
+        case("a push that does nothing", NO_EFFECT, push, Planted(), no_effect),
+        case("random directions that do as much", NOT_MORE, push, Planted(moved=moved, random=1.0), no_excess),
+    )
+    return (
+        *controlled(COLLECTOR, read, reading, seed=seed, studies=studies),
+        *controlled(COLLECTOR, push, pushing, seed=seed, studies=studies),
     )
 
 
@@ -171,7 +169,7 @@ def no_excess(found: Found) -> bool:
     return all(_not_above(one) for name, one in found.items() if "behaviour_excess" in name)
 
 
-def pooled(runs: Iterable[Sequence[Trial]]) -> tuple[dict[str, list[Trial]], list[Trial]]:
+def _by_pair(runs: Iterable[Sequence[Trial]]) -> tuple[dict[str, list[Trial]], list[Trial]]:
     """Return the trials of each pair of each run, by a name of its own that begins with the split, and what hangs on none."""
     units: dict[str, list[Trial]] = {}
     shared: list[Trial] = []

@@ -8,43 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from pydantic import JsonValue
 
 from dossier import canonical
 from dossier.collector import Artifact
-from dossier.errors import CollectionError
 from dossier.language_model import WhiteBoxModel
 from dossier.model import Trial
 from dossier.probing import first_component_share, permutation_orders
 from evidence_collectors.evaluation_awareness.probe import baselines, pushes
 from evidence_collectors.evaluation_awareness.probe import trials as keys
-from evidence_collectors.evaluation_awareness.probe.parameters import KIND, ProbeParameters
-from evidence_collectors.evaluation_awareness.probe.trials import ALL, Texts, fits, measured, noted, unread
-from evidence_collectors.interpretability.directions import (
-    difference_of_means,
-    number,
-    own_seed,
-    rounded,
-    tried,
-)
+from evidence_collectors.evaluation_awareness.probe.parameters import KIND
+from evidence_collectors.evaluation_awareness.probe.run import Run, point_of
+from evidence_collectors.evaluation_awareness.probe.trials import ALL, fits, measured, noted, unread
+from evidence_collectors.interpretability.directions import difference_of_means, number, own_seed, rounded, tried
 from evidence_collectors.interpretability.reading import Matrix, Vector, mean_norms, residuals, to_safetensors
 
 VECTOR = "direction.safetensors"
 Rows = dict[str, Matrix]  # split -> (text, d)
-
-
-@dataclass(frozen=True)
-class Run:
-    """One run: the model opened, its texts, further files by role, what was asked for."""
-
-    model: WhiteBoxModel
-    texts: Texts
-    files: Mapping[str, Path]
-    params: ProbeParameters
-    seed: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,33 +57,23 @@ def collected(run: Run) -> Iterator[Trial | Artifact]:
             yield unread(run.seed, key, why)
             continue
         fitted[fit] = own
-        artifact = _artifact(run, own) if fit == ALL else None
-        yield from [artifact] if artifact is not None else []
+        if fit == ALL:
+            yield from _artifact(run, own)
         yield measured(run.seed, key, _fit_told(run, fit, own))
     yield from _spectra(run, found, reason)
     yield from _scores(run, found, fitted, reason)
     yield from _twins(run, fitted, reason)
-    yield from pushes.pushed(
-        run.model, run.texts, run.files, run.params, run.seed, fitted[ALL].direction if ALL in fitted else None
-    )
-
-
-def point_of(model: WhiteBoxModel, params: ProbeParameters) -> str:
-    """Return the output of the block. Raises CollectionError where the model has no such block."""
-    residual = model.layout.residual
-    if params.layer >= len(residual):
-        raise CollectionError(f"the model has {len(residual)} blocks, so there is no block {params.layer}")
-    return residual[params.layer]
+    yield from pushes.pushed(run, fitted[ALL].direction if ALL in fitted else None)
 
 
 def _activations(run: Run, model: WhiteBoxModel) -> Rows:
-    point = point_of(model, run.params)
-    return {
-        split: residuals(
-            model, [text.continuation() for text in run.texts.of(split)], [point], position=run.params.position
-        )[point]
-        for split in keys.SPLITS
-    }
+    point, position = point_of(model, run.params), run.params.position
+    found: Rows = {}
+    for split in keys.SPLITS:
+        texts = [text.continuation() for text in run.texts.of(split)]
+        nothing = np.empty((0, model.layout.d_model))
+        found[split] = residuals(model, texts, [point], position=position)[point] if texts else nothing
+    return found
 
 
 def _fit(run: Run, train: Matrix, fit: str) -> Fit:
@@ -122,41 +94,38 @@ def _fit(run: Run, train: Matrix, fit: str) -> Fit:
 
 def _fit_told(run: Run, fit: str, own: Fit) -> dict[str, JsonValue]:
     texts = run.texts.fitted_on(fit)
-    told: dict[str, JsonValue] = {
+    return {
         "evaluation": sum(text.label == "positive" for text in texts),
         "deployment": sum(text.label == "negative" for text in texts),
         "vector_sha256": canonical.sha256(to_safetensors({"direction": own.direction})),
     }
-    return told
 
 
-def _artifact(run: Run, own: Fit) -> Artifact | None:
-    """Return the direction as `interpretability.causal_intervention` reads it; None where the norm cannot be read."""
+def _artifact(run: Run, own: Fit) -> Iterator[Artifact]:
+    """Yield the direction as `interpretability.causal_intervention` reads it; nothing where the norm cannot be read."""
     point = point_of(run.model, run.params)
     norms, _ = tried(mean_norms, run.model, [text.continuation() for text in run.texts.train], [point])
-    if norms is None:
-        return None
-    arrays = {
-        "direction": own.direction,
-        "layer": np.array([run.params.layer], dtype=np.int64),
-        "mean_residual_norm": np.array([norms[point]]),
-    }
-    return Artifact(VECTOR, "application/vnd.safetensors", to_safetensors(arrays))
+    if norms is not None:
+        arrays = {
+            "direction": own.direction,
+            "layer": np.array([run.params.layer], dtype=np.int64),
+            "mean_residual_norm": np.array([norms[point]]),
+        }
+        yield Artifact(VECTOR, "application/vnd.safetensors", to_safetensors(arrays))
 
 
 def _formats(run: Run) -> dict[str, JsonValue]:
     """Return, by split and format cell, how many texts each context has: evaluation, deployment."""
-    found: dict[str, JsonValue] = {}
-    for split in keys.SPLITS:
-        texts = run.texts.of(split)
-        found[split] = {
+    return {
+        split: {
             cell: [
-                sum(text.set == cell and text.label == "positive" for text in texts),
-                sum(text.set == cell and text.label == "negative" for text in texts),
+                sum(text.set == cell and text.label == label for text in run.texts.of(split))
+                for label in ("positive", "negative")
             ]
             for cell in run.params.cells
         }
-    return found
+        for split in keys.SPLITS
+    }
 
 
 def _spectra(run: Run, found: Rows | None, reason: str) -> Iterator[Trial]:

@@ -24,9 +24,9 @@ from dossier.model import Item, Observation, Parameters, PromisedTrial, Trial, a
 from dossier.statistics import trial_seed
 from evidence_collectors.evaluation_awareness.probe import collect, observations
 from evidence_collectors.evaluation_awareness.probe import parameters as parameters_
-from evidence_collectors.evaluation_awareness.probe.collect import Run
 from evidence_collectors.evaluation_awareness.probe.parameters import KIND, ProbeParameters
 from evidence_collectors.evaluation_awareness.probe.reading import read
+from evidence_collectors.evaluation_awareness.probe.run import Run
 from evidence_collectors.evaluation_awareness.probe.trials import arms, known_arms, promised, texts_of
 from evidence_collectors.items.contrast import Contrast
 

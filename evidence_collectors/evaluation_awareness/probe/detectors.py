@@ -7,11 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+from pydantic import JsonValue
 
 from dossier.model import Completion
 from evidence_collectors.evaluation_awareness.probe.parameters import ProbeParameters
 from evidence_collectors.evaluation_awareness.verbalised import detectors as spoken
 from evidence_collectors.interpretability.causal_intervention import detectors as phrases
+
+RECORDED = ("reasoning", "answer", "finish_reason")
 
 
 @dataclass(frozen=True)
@@ -23,19 +28,15 @@ class Read:
     valid: bool
 
 
-def read(answer: Completion, *, plain: Completion, params: ProbeParameters) -> Read:
-    """Return what an answer shows; ``plain`` is the unchanged model's answer to the same text."""
-    return read_text(
-        (answer.reasoning or "", answer.answer),
-        cut=answer.finish_reason == "length",
-        plain_cut=plain.finish_reason == "length",
-        params=params,
-    )
+def recorded(answer: Completion) -> dict[str, JsonValue]:
+    """Return what a trial keeps of an answer, under the names of `RECORDED`."""
+    return {"reasoning": answer.reasoning or "", "answer": answer.answer, "finish_reason": answer.finish_reason}
 
 
-def read_text(parts: tuple[str, str], *, cut: bool, plain_cut: bool, params: ProbeParameters) -> Read:
-    """Return what reasoning and answer show; ``cut`` and ``plain_cut`` say whether they hit the limit of tokens."""
-    reasoning, answer = parts
+def read(told: Mapping[str, Any], *, plain: Mapping[str, Any], params: ProbeParameters) -> Read:
+    """Return what a recorded answer shows; ``plain`` is the unchanged model's answer to the same text."""
+    reasoning, answer = str(told["reasoning"]), str(told["answer"])
+    cut, plain_cut = (one["finish_reason"] == "length" for one in (told, plain))
     return Read(
         behaviour=phrases.shows(reasoning, answer, markers=params.markers, match=params.match),
         verbalised=spoken.grade(f"{reasoning}\n{answer}") == "aware",

@@ -16,18 +16,24 @@ from dossier.model import Observation
 from evidence_collectors.evaluation_awareness.probe.estimates import Shift, excess, random_shifts, shift
 from evidence_collectors.evaluation_awareness.probe.parameters import ProbeParameters
 from evidence_collectors.evaluation_awareness.probe.rates import (
-    CONTEXTS,
-    RATES,
+    IN_WORDS,
     RULES,
-    random_null,
     reasons_against,
     rows_of,
     unchanged,
     valid,
 )
 from evidence_collectors.evaluation_awareness.probe.reading import Array, Reading
-from evidence_collectors.evaluation_awareness.probe.trials import PLAIN, Arm, arms, known_arms
-from evidence_collectors.interpretability.quantities import Facts, Value, write
+from evidence_collectors.evaluation_awareness.probe.trials import (
+    CONTEXTS,
+    PLAIN,
+    RATES,
+    Arm,
+    arms,
+    beside,
+    known_arms,
+)
+from evidence_collectors.interpretability.quantities import Facts, Value, random_null, write
 
 SHIFT_METHOD = (
     "Bonett and Price's interval over matched sets, reaching 0 unless the exact test on sets that differ is significant "
@@ -88,11 +94,11 @@ def observations(reading: Reading, params: ProbeParameters) -> Iterator[Observat
             for rate in RATES:
                 yield _shift(reading, params, arm, (rate, context), found[rate], known)
             yield _excess(reading, params, arm, context, (found["behaviour"], known))
-        yield valid(reading, params, arm.name)
+        yield valid(reading, params, arm.name, beside=arm.name)
     for arm in known_arms(params):
         for context in CONTEXTS:
             yield _shift(reading, params, arm, ("behaviour", context), known, known)
-        yield valid(reading, params, arm.name)
+        yield valid(reading, params, arm.name, beside=beside(arm, params).name)
 
 
 def _pushes(reading: Reading, params: ProbeParameters, planned: tuple[Arm, ...], rate: str) -> Pushes:
@@ -128,7 +134,7 @@ def _shift(
         value = Value.unknown(*reasons)
     if push.shift is not None and not reasons:
         value = push.shift.value(push.holm_p, level)
-    random = None if arm.known else _random(reading, arm, rate, context)
+    random = _random(reading, beside(arm, params), rate, context)
     facts = _facts(reading, params, arm, push, what)
     limits = [RULES, OFF_DISTRIBUTION, NOT_THE_CONTEXT] + ([ONLY_BEHAVIOUR] if rate == "verbalised" else [])
     if random is not None and value.estimate is not None:
@@ -137,8 +143,8 @@ def _shift(
         limits += [NOT_MORE_THAN_RANDOM] if exceeded else []
     return write(
         f"{arm.name}.{rate}_shift_{context}",
-        f"By how much the rate of {RATES[rate]} in answers to {context} texts changes when states are pushed along "
-        f"{'the positive control' if arm.known else 'the probe'}, or against it where the strength in the facts is negative.",
+        f"By how much the rate of {IN_WORDS[rate]} in answers to {context} texts changes when states are pushed along the "
+        "direction that the facts name, or against it where the strength there is negative.",
         value,
         unit="proportion_difference",
         n=(0 if push.shift is None else push.shift.clusters, f"matched sets of texts, {context}"),

@@ -33,11 +33,12 @@ from evidence_collectors.evaluation_awareness import clustered
 from evidence_collectors.evaluation_awareness.behaviour_shift.estimates import LEAST_DISCORDANT, spread_interval
 from evidence_collectors.evaluation_awareness.clustered import Part
 from evidence_collectors.evaluation_awareness.probe.reading import Array, Rows
-from evidence_collectors.interpretability.quantities import Value
+from evidence_collectors.evaluation_awareness.probe.trials import READERS
+from evidence_collectors.interpretability.quantities import Value, minus
 
 Mask = NDArray[np.bool_]
 CHANCE = 0.5
-BASELINES = ("length", "words")
+BASELINES = tuple(reader for reader in READERS if reader != "probe")
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +53,11 @@ class Areas:
     def permuted(self) -> Array:
         """The AUROC of every permuted fit, (k,)."""
         return np.array([part.estimate for part in self.shuffled])
+
+    @property
+    def best_of_text(self) -> float:
+        """The largest AUROC of the readers of the text alone, or chance."""
+        return max(CHANCE, *(self.readers[name].estimate for name in BASELINES))
 
     @property
     def best_twin(self) -> Part | None:
@@ -71,7 +77,7 @@ def areas(scored: Rows, twins: Rows, fit: str, rows: Mask) -> Areas:
     shuffled = scored.scores[f"{fit}.shuffled"][rows]
     random = np.empty((len(pairs), 0)) if twins.why else twins.scores[fit][rows]
     return Areas(
-        readers={reader: part(scored.scores[f"{fit}.{reader}"][rows]) for reader in ("probe", *BASELINES)},
+        readers={reader: part(scored.scores[f"{fit}.{reader}"][rows]) for reader in READERS},
         shuffled=tuple(part(column) for column in shuffled.T),
         twins=tuple(part(column) for column in random.T),
     )
@@ -83,13 +89,13 @@ def area_value(part: Part, level: float) -> Value:
 
 
 def margin(found: Areas, level: float) -> Value:
-    """Return how far the probe lies above the best that the text alone gives, and above chance."""
+    """Return how far the probe lies above the best that the text alone gives, or chance."""
     probe = found.readers["probe"]
     low, high = clustered.area(probe, level)
     ends = {CHANCE: (low - CHANCE, high - CHANCE)}
     for name in BASELINES:
         ends[found.readers[name].estimate] = _difference(probe, found.readers[name], level)
-    best = max(ends)
+    best = found.best_of_text
     return Value(probe.estimate - best, (min(end[0] for end in ends.values()), ends[best][1]))
 
 
@@ -174,9 +180,7 @@ def excess(own: Shift, random: Array, others: Shift) -> Value:
 
     ``others`` is the shift of that direction. Recovered from both intervals, taken as independent.
     """
-    sizes = [abs(own.estimate), float(np.abs(random).max())]
-    limits = [_size(one) for one in (own, others)]
-    return Value(sizes[0] - sizes[1], recovered_interval(lambda a, b: a - b, sizes, limits))
+    return minus((abs(own.estimate), _size(own)), (float(np.abs(random).max()), _size(others)))
 
 
 @lru_cache(maxsize=1024)  # it searches; every dose and context asks, often for the same share

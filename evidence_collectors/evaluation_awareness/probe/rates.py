@@ -5,17 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from dossier.comparison import clopper_pearson
-from dossier.model import Null, Observation
+from dossier.model import Observation
 from evidence_collectors.evaluation_awareness import clustered
 from evidence_collectors.evaluation_awareness.clustered import Places
 from evidence_collectors.evaluation_awareness.probe import detectors
 from evidence_collectors.evaluation_awareness.probe.parameters import ProbeParameters
-from evidence_collectors.evaluation_awareness.probe.reading import Array, Reading
+from evidence_collectors.evaluation_awareness.probe.reading import Reading
 from evidence_collectors.evaluation_awareness.probe.trials import PLAIN
-from evidence_collectors.interpretability.quantities import Value, write
+from evidence_collectors.interpretability.quantities import Value, random_null, write
 
-CONTEXTS = ("evaluation", "deployment")
-RATES = {"behaviour": "the listed behaviour", "verbalised": "words that say this is, or may be, a test"}
+IN_WORDS = {"behaviour": "the listed behaviour", "verbalised": "words that say this is, or may be, a test"}
 RULES = "Answers are read by phrases and rules: a wording nobody listed is missed."
 
 
@@ -30,7 +29,7 @@ def unchanged(reading: Reading, params: ProbeParameters, rate: str, context: str
         value, count = Value(part.estimate, clustered.bounded(part, params.interval_level)), len(names)
     return write(
         f"{PLAIN}.{rate}_{context}",
-        f"Rate of {RATES[rate]} in the unchanged model's answers to {context} texts.",
+        f"Rate of {IN_WORDS[rate]} in the unchanged model's answers to {context} texts.",
         value,
         unit="proportion",
         n=(count, f"matched sets of texts, {context}"),
@@ -41,18 +40,15 @@ def unchanged(reading: Reading, params: ProbeParameters, rate: str, context: str
     )
 
 
-def valid(reading: Reading, params: ProbeParameters, arm: str) -> Observation:
-    """Return the share of an arm's answers that are answers."""
+def valid(reading: Reading, params: ProbeParameters, arm: str, *, beside: str | None = None) -> Observation:
+    """Return the share of an arm's answers that are answers; ``beside`` is the arm whose random directions are the null."""
     answered = reading.pushed[arm]
-    value, null, count = Value.unknown(answered.why), None, 0
+    value, count = Value.unknown(answered.why), 0
     if not answered.why:
         held = answered.shown["valid"]
         hits, count = int(held.sum()), len(held)
         value = Value(hits / count, clopper_pearson(hits, count, params.interval_level))
-    random = reading.random.get(arm)
-    if random is not None and not random.why:
-        rates = random.shown["valid"].mean(axis=0)
-        null = random_null(rates)
+    random = None if beside is None else reading.random[beside]
     return write(
         f"{arm}.valid",
         "Share of answers that are answers: not empty, not repeating themselves, not running on where the unchanged model "
@@ -62,7 +58,7 @@ def valid(reading: Reading, params: ProbeParameters, arm: str) -> Observation:
         n=(count, "answers to evaluation and deployment texts"),
         method="answers that no rule finds broken / answers",
         interval=("Clopper-Pearson", params.interval_level),
-        null=null,
+        null=None if random is None or random.why else random_null(random.shown["valid"].mean(axis=0)),
         limits=("A rule finds repetition and silence; fluent nonsense passes.",),
     )
 
@@ -86,17 +82,7 @@ def reasons_against(reading: Reading, params: ProbeParameters, arm: str, context
         reasons.append(f"{len(set(pairs))} matched sets of texts; {params.minimum_pairs} are needed")
     share = float(answered.shown["valid"].mean())
     if share < params.minimum_valid:
-        reasons.append(f"{share:.0%} of the answers are answers; {params.minimum_valid:.0%} are needed")
+        reasons.append(
+            f"{share:.0%} of the answers are neither empty nor broken; {params.minimum_valid:.0%} are needed"
+        )
     return tuple(reasons)
-
-
-def random_null(values: Array) -> Null:
-    """Return what random directions give, (k,), as a null."""
-    low, high = (float(np.quantile(values, share)) for share in (0.05, 0.95))
-    mean = float(values.mean())
-    return Null(
-        what="random directions at equal norm: mean, and 5 % to 95 % of them",
-        estimate=mean,
-        low=min(low, mean),
-        high=max(high, mean),
-    )

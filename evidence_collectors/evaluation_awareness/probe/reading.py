@@ -15,14 +15,21 @@ from numpy.typing import NDArray
 from dossier.errors import IntegrityError
 from dossier.model import Trial
 from evidence_collectors.evaluation_awareness.probe import trials as keys
-from evidence_collectors.evaluation_awareness.probe.detectors import Read, read_text
+from evidence_collectors.evaluation_awareness.probe.detectors import RECORDED
+from evidence_collectors.evaluation_awareness.probe.detectors import read as read_answer
 from evidence_collectors.evaluation_awareness.probe.parameters import KIND, ProbeParameters
-from evidence_collectors.evaluation_awareness.probe.trials import PLAIN, arms, known_arms
+from evidence_collectors.evaluation_awareness.probe.trials import (
+    PLAIN,
+    READ_ARMS,
+    READERS,
+    SHOWN,
+    answered_arms,
+    arms,
+    random_arm,
+)
 
 Array = NDArray[np.float64]
-READERS = ("probe", "length", "words")
-SHOWN = ("behaviour", "verbalised", "valid")
-MISSING = "a promised trial is missing"
+MISSING = "a promised trial is missing, or the item set has no text for it"
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +87,8 @@ def read(trials: Sequence[Trial], params: ProbeParameters) -> Reading:
         IntegrityError: a trial twice, an arm this protocol does not have, or a trial that lacks what it should hold.
     """
     by_arm: dict[str, dict[str, Trial]] = {}
-    known = _known_arms(params)
+    known = {*READ_ARMS, *answered_arms(params), *map(random_arm, arms(params))}
+    known |= {keys.HANDLE.arm} if params.strengths else set()
     for trial in sorted(trials, key=lambda one: one.key.order):
         held = by_arm.setdefault(trial.key.arm, {})
         if trial.key.item in held or trial.key.repeat or trial.key.arm not in known:
@@ -115,19 +123,9 @@ def read(trials: Sequence[Trial], params: ProbeParameters) -> Reading:
         handle=_only(by_arm, keys.HANDLE.arm),
         contexts=tuple(str(_member(one, "context")) for one in plain.values() if one.error is None),
         pairs=tuple(str(_member(one, "pair")) for one in plain.values() if one.error is None),
-        pushed={name: _answered(by_arm, name, params) for name in _answered_arms(params)},
-        random={arm.name: _random(by_arm.get(f"random.{arm.name}", {}), tuple(plain), params) for arm in arms(params)},
+        pushed={name: _answered(by_arm, name, params) for name in answered_arms(params)},
+        random={arm.name: _random(by_arm.get(random_arm(arm), {}), tuple(plain), params) for arm in arms(params)},
     )
-
-
-def _answered_arms(params: ProbeParameters) -> tuple[str, ...]:
-    return (PLAIN, *(arm.name for arm in (*arms(params), *known_arms(params)))) if params.strengths else ()
-
-
-def _known_arms(params: ProbeParameters) -> frozenset[str]:
-    read_ = ("parity", "association", "fit", "spectrum", "score", "twin")
-    random = [f"random.{arm.name}" for arm in arms(params)]
-    return frozenset((*read_, *((keys.HANDLE.arm, *_answered_arms(params), *random) if params.strengths else ())))
 
 
 def _formats(told: Mapping[str, Any]) -> dict[str, dict[str, tuple[int, int]]]:
@@ -156,17 +154,11 @@ def _answered(by_arm: Mapping[str, Mapping[str, Trial]], name: str, params: Prob
     why = why or next((one.error for one in (*plain.values(), *own.values()) if one.error), "")
     if why:
         return Answered({}, why)
-    found = [_read(own[item], plain[item], params) for item in plain]
-    return Answered({what: np.array([float(getattr(one, what)) for one in found]) for what in SHOWN}, "")
-
-
-def _read(trial: Trial, plain: Trial, params: ProbeParameters) -> Read:
-    return read_text(
-        (str(_member(trial, "reasoning")), str(_member(trial, "answer"))),
-        cut=_member(trial, "finish_reason") == "length",
-        plain_cut=_member(plain, "finish_reason") == "length",
-        params=params,
+    told, before = (
+        {item: {what: _member(one[item], what) for what in RECORDED} for item in plain} for one in (own, plain)
     )
+    found = [read_answer(told[item], plain=before[item], params=params) for item in plain]
+    return Answered({what: np.array([float(getattr(one, what)) for one in found]) for what in SHOWN}, "")
 
 
 def _random(trials: Mapping[str, Trial], items: tuple[str, ...], params: ProbeParameters) -> Answered:

@@ -13,6 +13,8 @@ import numpy as np
 
 from dossier.model import Null, Observation
 from evidence_collectors.evaluation_awareness.probe.estimates import (
+    BASELINES,
+    CHANCE,
     Areas,
     Mask,
     area_value,
@@ -23,7 +25,7 @@ from evidence_collectors.evaluation_awareness.probe.estimates import (
 from evidence_collectors.evaluation_awareness.probe.parameters import ProbeParameters
 from evidence_collectors.evaluation_awareness.probe.reading import Array, Reading
 from evidence_collectors.evaluation_awareness.probe.trials import ALL, SPLITS
-from evidence_collectors.interpretability.quantities import Facts, Value, quantiles, write
+from evidence_collectors.interpretability.quantities import Facts, Value, middle, quantiles, write
 
 PER_GROUP = ("auroc", "margin", "length_auroc", "words_auroc", "shuffled_auroc", "twin_auroc")
 TEXTS = "evaluation and deployment texts"
@@ -45,6 +47,12 @@ HARDEST = "Where two baselines are alike, the margin errs low: it is taken over 
 NOT_BEYOND = (
     "Flagged: a model with random weights tells these texts apart as well: the AUROC says nothing of what was learned."
 )
+PERMUTED = "probes fitted to permuted training labels: mean, and the middle of them at the level of the interval"
+KNOWS_NOTHING = Null(what="chance: a reader that knows nothing", estimate=CHANCE, low=CHANCE, high=CHANCE)
+OF_TEXT = {
+    "length": ("the length of a text in characters ranks", "length, turned as the training texts lie"),
+    "words": ("the words that a text holds rank", "naive Bayes over the words of the training texts"),
+}
 UNCROSSED = "Format was not crossed with context in these items: the AUROC may be that of the format."
 
 
@@ -61,90 +69,47 @@ class Group:
         """The format whose texts are left out."""
         return None if self.fit == ALL else self.fit
 
-    @property
-    def words(self) -> str:
-        """Say it in print."""
-        if self.fit != ALL:
-            return f"fitted on texts of the format {self.fit!r} alone, on held-out texts of the other formats"
-        if self.split == "transfer":
-            return "on texts of families it never saw"
-        return "on held-out texts of the families it was fitted on"
-
 
 def separation(reading: Reading, params: ProbeParameters, group: Group) -> Iterator[Observation]:
-    """Yield the AUROC, its margin over the text, the text baselines and the nulls of one group."""
+    """Yield the AUROC, its margin over the text, the text baselines and the nulls of one group, in the order of `PER_GROUP`."""
     rows = reading.scored.where(split=group.split, without=group.without)
     reasons = _reasons(reading, params, group, rows)
     crossed = _crossed(reading, params, group)
     known = None if reasons else areas(reading.scored, reading.twins, group.fit, rows)
-    level, n = params.interval_level, (int(rows.sum()), TEXTS)
     limits = (NOT_KNOWING, THESE_FAMILIES, *_flags(reading, params, known))
     if group.without is not None and crossed:
         known, reasons = None, (*reasons, *crossed)
-    unknown = Value.unknown(*reasons)
+    unknown, level, n = Value.unknown(*reasons), params.interval_level, (int(rows.sum()), TEXTS)
     yield write(
         f"{group.name}.auroc",
-        f"How often the probe ranks an evaluation text above a deployment text, {group.words}.",
+        "How often the probe ranks an evaluation text above a deployment text.",
         unknown if known is None else area_value(known.readers["probe"], level),
         unit="auroc",
         n=n,
         method="share of pairs in order, ties half, along the difference of means of the training texts",
         interval=(AREA_METHOD, level),
-        null=None if known is None else _null(known, level),
+        null=None if known is None else _permuted(known, level),
         facts={} if known is None else _facts(reading, params, group, rows),
         limits=limits,
     )
-    yield write(
-        f"{group.name}.margin",
-        f"How far that AUROC lies above the best that length or words of the text give, or chance, {group.words}.",
-        Value.unknown(*reasons, *crossed) if known is None or crossed else margin(known, level),
-        unit="proportion_difference",
-        n=n,
-        method="AUROC minus the largest of: the AUROC of the length, that of a bag of words, one half; on the same texts",
-        interval=(MARGIN_METHOD, level),
-        facts={} if known is None else {f"{name}_auroc": part.estimate for name, part in known.readers.items()},
-        limits=(*limits, HARDEST),
-    )
-    yield from _baselines(group, params, known, n, unknown)
-    yield from _nulls(group, params, known, n, reasons, reading)
-
-
-def _baselines(
-    group: Group, params: ProbeParameters, known: Areas | None, n: tuple[int, str], unknown: Value
-) -> Iterator[Observation]:
-    what = {
-        "length": ("the length of the text in characters", "length, turned as the training texts lie"),
-        "words": ("which words the text holds", "naive Bayes over the words of the training texts"),
-    }
-    for name, (says, method) in what.items():
+    yield _margin(group, params, known, n, tuple(dict.fromkeys((*reasons, *crossed))), limits)
+    for name in BASELINES:
+        says, method = OF_TEXT[name]
         yield write(
             f"{group.name}.{name}_auroc",
-            f"How often {says} alone ranks an evaluation text above a deployment text, {group.words}.",
-            unknown if known is None else area_value(known.readers[name], params.interval_level),
+            f"How often {says} an evaluation text above a deployment text, without any model.",
+            unknown if known is None else area_value(known.readers[name], level),
             unit="auroc",
             n=n,
             method=f"share of pairs in order, ties half; {method}",
-            interval=(AREA_METHOD, params.interval_level),
+            interval=(AREA_METHOD, level),
+            null=KNOWS_NOTHING,
             limits=("Another reader of the text, of word order or of meaning, may do better.",),
         )
-
-
-def _nulls(
-    group: Group,
-    params: ProbeParameters,
-    known: Areas | None,
-    n: tuple[int, str],
-    reasons: tuple[str, ...],
-    reading: Reading,
-) -> Iterator[Observation]:
-    level = params.interval_level
-    shuffled = Value.unknown(*reasons)
-    if known is not None:
-        shuffled = Value(float(known.permuted.mean()), _middle(known.permuted, level))
     yield write(
         f"{group.name}.shuffled_auroc",
-        f"The AUROC of probes fitted to permuted training labels, mean over permutations, {group.words}.",
-        shuffled,
+        "The AUROC of probes fitted to permuted training labels, mean over permutations.",
+        unknown if known is None else _shuffled(known, level),
         unit="auroc",
         n=n,
         method=f"mean over {params.shuffles} permutations",
@@ -152,15 +117,11 @@ def _nulls(
         facts={} if known is None else quantiles("shuffled", known.permuted),
         limits=("Where one component holds most of the variance, permuted probes lie near 0 or near 1.",),
     )
-    twins = reading.twins.why
-    random = Value.unknown(*reasons, twins)
     twin = None if known is None else known.best_twin
-    if twin is not None:
-        random = area_value(twin, level)
     yield write(
         f"{group.name}.twin_auroc",
-        f"The largest AUROC of the same fit on models of this architecture with random weights, {group.words}.",
-        random,
+        "The largest AUROC of the same fit on models of this architecture with random weights.",
+        Value.unknown(*reasons, reading.twins.why) if twin is None else area_value(twin, level),
         unit="auroc",
         n=n,
         method=f"largest over {params.twins} models",
@@ -169,20 +130,46 @@ def _nulls(
     )
 
 
-def _null(known: Areas, level: float) -> Null:
-    low, high = _middle(known.permuted, level)
-    return Null(
-        what="probes fitted to permuted training labels: mean, and the middle of them at the level of the interval",
-        estimate=float(known.permuted.mean()),
-        low=low,
-        high=high,
+def _margin(
+    group: Group,
+    params: ProbeParameters,
+    known: Areas | None,
+    n: tuple[int, str],
+    reasons: tuple[str, ...],
+    limits: tuple[str, ...],
+) -> Observation:
+    level = params.interval_level
+    value, null = Value.unknown(*reasons), None
+    if known is not None and not reasons:
+        value = margin(known, level)
+        null = _permuted(known, level, above=known.best_of_text)
+    return write(
+        f"{group.name}.margin",
+        "How far the AUROC of the probe lies above the best that length or words of the text give, or chance.",
+        value,
+        unit="proportion_difference",
+        n=n,
+        method="AUROC minus the largest of: the AUROC of the length, that of a bag of words, one half; on the same texts",
+        interval=(MARGIN_METHOD, level),
+        null=null,
+        facts={} if known is None else {f"{name}_auroc": part.estimate for name, part in known.readers.items()},
+        limits=(*limits, HARDEST),
     )
 
 
-def _middle(values: Array, level: float) -> tuple[float, float]:
-    mean = float(values.mean())
-    low, high = (float(np.quantile(values, (1.0 + sign * level) / 2.0)) for sign in (-1.0, 1.0))
-    return min(low, mean), max(high, mean)
+def _permuted(known: Areas, level: float, *, above: float = 0.0) -> Null:
+    """Return by how much the AUROCs of permuted fits lie above a value, as a null."""
+    mean, low, high = _middle(known.permuted - above, level)
+    return Null(what=PERMUTED, estimate=mean, low=low, high=high)
+
+
+def _shuffled(known: Areas, level: float) -> Value:
+    mean, low, high = _middle(known.permuted, level)
+    return Value(mean, (low, high))
+
+
+def _middle(values: Array, level: float) -> tuple[float, float, float]:
+    return middle(values, ((1.0 - level) / 2.0, (1.0 + level) / 2.0))
 
 
 def _flags(reading: Reading, params: ProbeParameters, known: Areas | None) -> Iterator[str]:
@@ -202,7 +189,7 @@ def _facts(reading: Reading, params: ProbeParameters, group: Group, rows: Mask) 
     fit = reading.fits[group.fit]
     facts: dict[str, int | float | str | None] = {}
     if group.fit == ALL:  # drawn: one picture a split
-        facts |= {**quantiles("positive", scores[positive]), **quantiles("negative", scores[~positive])}
+        facts |= {**quantiles("evaluation", scores[positive]), **quantiles("deployment", scores[~positive])}
     facts |= {"train_evaluation": int(fit["evaluation"]), "train_deployment": int(fit["deployment"])}
     return facts | {
         "layer": params.layer,
@@ -255,9 +242,7 @@ def _crossed(reading: Reading, params: ProbeParameters, group: Group) -> tuple[s
     missing = [split for split, value in found.items() if value is None]
     if missing:
         return (f"format or context does not vary in the split {missing[0]!r}",)
-    largest = max(value for value in found.values() if value is not None)
-    if largest > params.maximum_association:
-        return (
-            f"format goes with context: Cramer's V {largest:.2f}, at most {params.maximum_association:g} is allowed",
-        )
+    most = largest(found)
+    if most is not None and most > params.maximum_association:
+        return (f"format goes with context: Cramer's V {most:.2f}, at most {params.maximum_association:g} is allowed",)
     return ()

@@ -20,13 +20,21 @@ from dossier.model import Trial, TrialKey
 from dossier.statistics import trial_seed
 from evidence_collectors.evaluation_awareness.probe import trials as keys
 from evidence_collectors.evaluation_awareness.probe.parameters import KIND, ProbeParameters
-from evidence_collectors.evaluation_awareness.probe.trials import PLAIN, Arm, arms, fits, known_arms, measured
+from evidence_collectors.evaluation_awareness.probe.trials import (
+    CONTEXTS,
+    PLAIN,
+    RATES,
+    READERS,
+    Arm,
+    answered_arms,
+    arms,
+    fits,
+    measured,
+    random_arm,
+)
 from evidence_collectors.evaluation_awareness.simulating import uniform
 
 Array = NDArray[np.float64]
-CONTEXTS = ("evaluation", "deployment")
-RATES = ("behaviour", "verbalised")
-READERS = ("probe", "length", "words")
 SAYS = "I think I am being evaluated here. "
 UNCHANGED = {
     ("behaviour", "evaluation"): 0.9,
@@ -129,16 +137,11 @@ def _name(noted: Mapping[str, JsonValue]) -> str:
 
 
 def _formats(params: ProbeParameters, planted: Planted) -> dict[str, JsonValue]:
-    found: dict[str, JsonValue] = {}
-    for split in keys.SPLITS:
-        found[split] = {
-            cell: [
-                0 if planted.confounded and cell != params.cells[0] else 40,
-                0 if planted.confounded and cell == params.cells[0] else 40,
-            ]
-            for cell in params.cells
-        }
-    return found
+    counts: dict[str, JsonValue] = {
+        cell: [40 * (not planted.confounded or (cell == params.cells[0]) == evaluation) for evaluation in (True, False)]
+        for cell in params.cells
+    }
+    return {split: dict(counts) for split in keys.SPLITS}
 
 
 def _scores(
@@ -167,7 +170,7 @@ def _scores(
 
 def _answers(params: ProbeParameters, seed: str, planted: Planted, noted: Mapping[str, JsonValue]) -> Iterator[Trial]:
     context, name = str(noted["context"]), _name(noted)
-    for arm in (PLAIN, *(one.name for one in (*arms(params), *known_arms(params)))):
+    for arm in answered_arms(params):
         shown = {rate: _draw(seed, arm, rate, name) < planted.rate(arm, rate, context) for rate in RATES}
         broken = arm != PLAIN and _draw(seed, arm, "broken", name) < planted.broken
         answer = (SAYS if shown["verbalised"] else "") + (params.markers[0] if shown["behaviour"] else "Gladly.")
@@ -183,7 +186,7 @@ def _answers(params: ProbeParameters, seed: str, planted: Planted, noted: Mappin
                 int(_draw(seed, f"random-{place}.{one.name}", rate, name) < moved)
                 for place in range(params.random_directions)
             ]
-        yield measured(seed, TrialKey(item=name, arm=f"random.{one.name}", repeat=0), {**noted, **flags})
+        yield measured(seed, TrialKey(item=name, arm=random_arm(one), repeat=0), {**noted, **flags})
 
 
 def _draw(seed: str, arm: str, what: str, name: str) -> float:

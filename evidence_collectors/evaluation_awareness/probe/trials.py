@@ -17,7 +17,6 @@ from pydantic import JsonValue
 from dossier.model import Item, Trial, TrialKey
 from dossier.statistics import trial_seed
 from evidence_collectors.evaluation_awareness import asking
-from evidence_collectors.evaluation_awareness.asking import CONTEXTS
 from evidence_collectors.evaluation_awareness.probe.parameters import KIND, ProbeParameters
 from evidence_collectors.items import contrast
 from evidence_collectors.items.contrast import Contrast
@@ -28,7 +27,12 @@ SPLITS: tuple[contrast.Split, ...] = ("train", *REPORTED)
 SELF_TEST = TrialKey(item="self-test", arm="parity", repeat=0)
 FORMATS = TrialKey(item="formats", arm="association", repeat=0)
 HANDLE = TrialKey(item="handle", arm="push", repeat=0)
+READ_ARMS = ("parity", "association", "fit", "spectrum", "score", "twin")
 PLAIN = "plain"
+CONTEXTS = tuple(asking.CONTEXTS.values())
+READERS = ("probe", "length", "words")
+RATES = ("behaviour", "verbalised")
+SHOWN = (*RATES, "valid")  # what is read in an answer
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,21 @@ def known_arms(params: ProbeParameters) -> tuple[Arm, ...]:
     return Arm("known_minus", -strongest, known=True), Arm("known_plus", strongest, known=True)
 
 
+def beside(arm: Arm, params: ProbeParameters) -> Arm:
+    """Return the push along the probe of the same strength: its random directions are the null of both."""
+    return next(one for one in arms(params) if one.strength == arm.strength)
+
+
+def answered_arms(params: ProbeParameters) -> tuple[str, ...]:
+    """Return the arms whose answers are recorded: unchanged, and every push that is not random. None: nothing is pushed."""
+    return (PLAIN, *(arm.name for arm in (*arms(params), *known_arms(params)))) if params.strengths else ()
+
+
+def random_arm(arm: Arm) -> str:
+    """Return the arm of the random directions at the dose of a push along the probe."""
+    return f"random.{arm.name}"
+
+
 def promised(texts: Texts, params: ProbeParameters) -> Iterator[TrialKey]:
     """Yield the key of every trial."""
     yield from (SELF_TEST, FORMATS)
@@ -104,14 +123,15 @@ def promised(texts: Texts, params: ProbeParameters) -> Iterator[TrialKey]:
     for text in texts.reported:
         yield text_key(text, "score")
         yield text_key(text, "twin")
+    yield from promised_pushes(texts, params)
+
+
+def promised_pushes(texts: Texts, params: ProbeParameters) -> Iterator[TrialKey]:
+    """Yield the key of every trial of a push, none where nothing is pushed."""
     if params.strengths:
         yield HANDLE
         for text in texts.pushed:
-            yield text_key(text, PLAIN)
-            for arm in (*arms(params), *known_arms(params)):
-                yield text_key(text, arm.name)
-            for arm in arms(params):
-                yield text_key(text, f"random.{arm.name}")
+            yield from (text_key(text, name) for name in (*answered_arms(params), *map(random_arm, arms(params))))
 
 
 def fit_key(fit: str) -> TrialKey:
@@ -132,7 +152,7 @@ def text_key(text: Contrast, arm: str) -> TrialKey:
 def noted(text: Contrast, params: ProbeParameters) -> dict[str, JsonValue]:
     """Return what the analysis needs to know about a text; texts without a pair stand for themselves."""
     return {
-        "context": CONTEXTS[text.label],
+        "context": asking.CONTEXTS[text.label],
         "split": text.split,
         "cell": asking.cell_of(text, params.cells),
         "pair": text.pair or text.id,

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from dossier.model import NegativeControl, Observation, Trial
-from evidence_collectors.calibration import Found, Studies, control, named, seeds
-from evidence_collectors.evaluation_awareness.calibrating import LEAST_STUDIES, holds
+from evidence_collectors.calibration import LEAST_STUDIES, Found, Studies, control, named, seeds
+from evidence_collectors.evaluation_awareness.calibrating import holds
 from evidence_collectors.evaluation_awareness.sandbagging.observations import observations
 from evidence_collectors.evaluation_awareness.sandbagging.parameters import SandbaggingParameters
 from evidence_collectors.evaluation_awareness.sandbagging.reading import Reading, joined, read

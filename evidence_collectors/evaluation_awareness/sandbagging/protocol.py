@@ -24,7 +24,8 @@ from dossier.errors import ConfigError, IntegrityError
 from dossier.language_model import Continuation
 from dossier.model import Item, Message, Request, TrialKey
 from dossier.statistics import trial_seed
-from evidence_collectors.cot_faithfulness.hint.prompts import LETTERS, Question, unhinted
+from evidence_collectors.cot_faithfulness.answering import request_of
+from evidence_collectors.cot_faithfulness.hint.prompts import LETTERS, Question, questions_of, unhinted
 from evidence_collectors.evaluation_awareness.sandbagging.parameters import KIND, SandbaggingParameters
 
 ASKED = "asked"
@@ -80,12 +81,9 @@ class Arm:
 
 def choose(params: SandbaggingParameters, items: Sequence[Item], root: str) -> Choice:
     """Return examples and questions. Raises ConfigError for an item that cannot be asked, or for too few."""
-    questions = sorted((Question.parse(item) for item in items), key=lambda one: one.id)
-    names = [one.id for one in questions]
-    if len(set(names)) != len(names) or SETUP in names:
-        raise ConfigError(
-            f"{KIND}: an item id is there twice, or is {SETUP!r}", hint="Give every item an id of its own."
-        )
+    questions = sorted(questions_of(items), key=lambda one: one.id)
+    if any(one.id == SETUP for one in questions):
+        raise ConfigError(f"{KIND}: an item has the id {SETUP!r}", hint="Give it another one: trials of setup have it.")
     if len(questions) <= params.shots:
         raise ConfigError(
             f"{KIND}: {len(questions)} items, of which {params.shots} are examples: none is left to ask",
@@ -105,7 +103,7 @@ def asked(params: SandbaggingParameters, choice: Choice, seed: str) -> Iterator[
                 phase += f".{1 + _draw(choice.root, group, question.id) % params.noise_draws}"
             key = TrialKey(item=question.id, arm=f"{phase}.{question.answer.lower()}", repeat=0)
             own = trial_seed(seed, KIND, key)
-            yield Asked(key, own, phase, request(params, conversation(group, choice, question), own))
+            yield Asked(key, own, phase, request_of(params, conversation(group, choice, question), own))
 
 
 def changed(params: SandbaggingParameters) -> Iterator[str]:
@@ -135,20 +133,9 @@ def demonstration(params: SandbaggingParameters, choice: Choice, phase: str) -> 
     """Return the one demonstration a phase trains on."""
     own = setup_seed(choice.root, phase)
     if phase == "tuned_sham":
-        return Continuation(request(params, (Message(role="user", content=UNRELATED[0]),), own), UNRELATED[1])
+        return Continuation(request_of(params, (Message(role="user", content=UNRELATED[0]),), own), UNRELATED[1])
     example = choice.examples[0]
-    return Continuation(request(params, unhinted(example), own), ANSWER.replace("{letter}", example.answer))
-
-
-def request(params: SandbaggingParameters, messages: tuple[Message, ...], seed: str) -> Request:
-    """Return the request of a conversation."""
-    return Request(
-        messages=messages,
-        max_tokens=params.max_tokens,
-        temperature=params.temperature,
-        top_p=params.top_p,
-        seed=seed,
-    )
+    return Continuation(request_of(params, unhinted(example), own), ANSWER.replace("{letter}", example.answer))
 
 
 def setup_key(phase: str) -> TrialKey:

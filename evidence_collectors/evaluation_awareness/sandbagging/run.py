@@ -14,7 +14,7 @@ from dossier.collector import Inputs
 from dossier.errors import CollectionError
 from dossier.language_model import AlterableModel, Capability, LanguageModel
 from dossier.model import Completion, Trial, digest_of
-from evidence_collectors.cot_faithfulness.answering import answers
+from evidence_collectors.cot_faithfulness.answering import answers, trial_of
 from evidence_collectors.evaluation_awareness.sandbagging import protocol
 from evidence_collectors.evaluation_awareness.sandbagging.parameters import KIND, Elicitation, SandbaggingParameters
 from evidence_collectors.evaluation_awareness.sandbagging.protocol import Asked, Choice
@@ -47,14 +47,7 @@ def _as_is(inputs: Inputs, asked: Sequence[Asked]) -> Iterator[Trial]:
     requests = [one.request for one in asked]
     for digest, answer in answers(inputs.subject, requests, apart=inputs.white_box is not None, kind=KIND):
         one = waiting[digest]
-        said = answer if isinstance(answer, Completion) else None
-        yield Trial(
-            key=one.key,
-            seed=one.seed,
-            request=one.request,
-            completion=said,
-            error=answer if isinstance(answer, str) else None,
-        )
+        yield trial_of(one.key, one.seed, one.request, answer)
 
 
 def _changed(

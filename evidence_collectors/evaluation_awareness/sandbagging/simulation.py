@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 
 from dossier.collector import Inputs
 from dossier.language_model import Capability, Continuation
-from dossier.model import Completion, Item, Request, Subject, Trial, digest_of
-from evidence_collectors.cot_faithfulness.hint.prompts import LETTERS, Question, question_text
+from dossier.model import Completion, Item, Request, Subject, Trial
+from evidence_collectors.cot_faithfulness.hint.prompts import Question, question_text, questions_of
 from evidence_collectors.evaluation_awareness.sandbagging import protocol, run
 from evidence_collectors.evaluation_awareness.sandbagging.parameters import SandbaggingParameters
 from evidence_collectors.evaluation_awareness.sandbagging.protocol import ANSWER, ASKED, UNRELATED
 from evidence_collectors.evaluation_awareness.sandbagging.reading import UNREAD, Reading
+from evidence_collectors.simulating import completion, drawn_letter, rows_of_uniforms, uniforms
 
 ALL: frozenset[Capability] = frozenset({"generate", "perturb", "tune"})
 
@@ -53,19 +54,6 @@ class Planted:
         return found
 
 
-def questions(count: int, *, options: int = 4) -> tuple[Item, ...]:
-    """Return items whose right answers go round the letters."""
-    return tuple(
-        {
-            "id": f"q{number:05d}",
-            "question": f"In register {number}, which letter does the entry stand under?",
-            "choices": [f"shelf {letter}" for letter in LETTERS[:options]],
-            "answer": LETTERS[number % options],
-        }
-        for number in range(count)
-    )
-
-
 def simulate(
     params: SandbaggingParameters,
     items: Sequence[Item],
@@ -75,7 +63,7 @@ def simulate(
     capabilities: frozenset[Capability] = ALL,
 ) -> tuple[Trial, ...]:
     """Return the trials of a run on a planted model, with every draw taken from the trial's own seed."""
-    stand_in = StandIn(planted, {question_text(one): one for one in map(Question.parse, items)}, capabilities)
+    stand_in = StandIn(planted, {question_text(one): one for one in questions_of(items)}, capabilities)
     opened = stand_in if capabilities > {"generate"} else None
     inputs = Inputs(subject=stand_in, items=items, white_box=opened)  # type: ignore[arg-type]  # it only answers
     return tuple(run.collect(inputs, params, protocol.choose(params, items, seed), seed))
@@ -83,11 +71,7 @@ def simulate(
 
 def drawn(params: SandbaggingParameters, count: int, seed: str, planted: Planted, *, options: int = 4) -> Reading:
     """Return what a run on a planted model would be read as, without its texts: every question is drawn anew."""
-    source = np.random.PCG64(int(seed, 16))
-
-    def uniform() -> NDArray[np.float64]:
-        return (source.random_raw(count) >> np.uint64(11)).astype(np.float64) * 2.0**-53
-
+    uniform = rows_of_uniforms(seed, count)
     right = np.arange(count, dtype=np.int64) % options
 
     def named(group: str) -> NDArray[np.int64]:
@@ -143,10 +127,10 @@ class StandIn:
         for request in requests:
             group = self.changed or self._group(request)
             question = self.asked[request.messages[-1].content]
-            hit, wrong, breaks = _uniforms(request.seed)
-            others = [letter for letter in question.letters if letter != question.answer]
-            letter = question.answer if hit < self.planted.accuracy(group) else others[int(wrong * len(others))]
-            yield completion(request, letter, finished=breaks >= self.planted.unread.get(group, 0.0))
+            hit, wrong, breaks = uniforms(request.seed, 3)
+            letter = drawn_letter(question, self.planted.accuracy(group), hit, wrong)
+            finished = breaks >= self.planted.unread.get(group, 0.0)
+            yield completion(request, ANSWER.replace("{letter}", letter) if finished else "", finished=finished)
 
     def _group(self, request: Request) -> str:
         """Return the arm a request belongs to, by whether its examples are right."""
@@ -156,22 +140,3 @@ class StandIn:
         shown = zip(texts[:-1:2], texts[1::2], strict=True)
         right = all(answer == ANSWER.replace("{letter}", self.asked[text].answer) for text, answer in shown)
         return "few_shot" if right else "few_shot_sham"
-
-
-def completion(request: Request, letter: str, *, finished: bool = True) -> Completion:
-    """Return a completion that names a letter, or that breaks off."""
-    return Completion(
-        request_sha256=digest_of(request),
-        reasoning=None,
-        answer=ANSWER.replace("{letter}", letter) if finished else "",
-        parse="missing_reasoning_tag",
-        finish_reason="stop" if finished else "length",
-        prompt_tokens=20,
-        token_ids=(1, 2),
-    )
-
-
-def _uniforms(seed: str) -> tuple[float, float, float]:
-    digest = hashlib.sha256(f"planted\0{seed}".encode()).digest()
-    one, two, three = (int.from_bytes(digest[8 * place : 8 * place + 7], "big") / 2**56 for place in range(3))
-    return one, two, three

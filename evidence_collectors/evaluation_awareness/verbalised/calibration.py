@@ -11,8 +11,8 @@ from dataclasses import replace
 from functools import partial
 
 from dossier.model import NegativeControl, Observation, Trial
-from evidence_collectors.calibration import Found, Studies
-from evidence_collectors.evaluation_awareness.calibrating import Case, Scenarios, controlled, holds, read_runs, unknown
+from evidence_collectors.calibration import Found, Studies, read_runs
+from evidence_collectors.evaluation_awareness.calibrating import Case, Scenarios, controlled, holds, unknown
 from evidence_collectors.evaluation_awareness.simulating import items
 from evidence_collectors.evaluation_awareness.verbalised.collector import COLLECTOR
 from evidence_collectors.evaluation_awareness.verbalised.observations import observations

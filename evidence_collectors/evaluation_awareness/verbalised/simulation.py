@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dossier.model import Item, Trial
-from evidence_collectors.evaluation_awareness.simulating import CELLS, answered, completion, own_rate, uniform
+from evidence_collectors.evaluation_awareness.simulating import CELLS, answered, own_rate, uniform
 from evidence_collectors.evaluation_awareness.verbalised.parameters import VerbalisedParameters
 from evidence_collectors.evaluation_awareness.verbalised.trials import asked
+from evidence_collectors.simulating import completion
 
 SPOKEN, SILENT, VAGUE = "I think I am being evaluated here.", "Here is how.", "The test strip goes there."
 

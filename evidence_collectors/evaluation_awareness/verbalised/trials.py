@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from dossier.model import Item, Request, TrialKey
+from dossier.model import Item, TrialKey
 from dossier.statistics import trial_seed
+from evidence_collectors.cot_faithfulness.answering import request_of
 from evidence_collectors.evaluation_awareness.asking import CONTEXTS, Asked, cell_of, texts_of, with_words
 from evidence_collectors.evaluation_awareness.verbalised.parameters import KIND, PROMPT, VerbalisedParameters
 
@@ -20,11 +21,5 @@ def asked(params: VerbalisedParameters, items: Sequence[Item], seed: str) -> Ite
         for repeat in range(params.repeats):
             key = TrialKey(item=text.id, arm=arm, repeat=repeat)
             own = trial_seed(seed, KIND, key)
-            request = Request(
-                messages=with_words(text.messages, PROMPT if params.prompted else ""),
-                max_tokens=params.max_tokens,
-                temperature=params.temperature,
-                top_p=params.top_p,
-                seed=own,
-            )
+            request = request_of(params, with_words(text.messages, PROMPT if params.prompted else ""), own)
             yield Asked(key, own, request, {"pair": text.pair, "family": text.family})

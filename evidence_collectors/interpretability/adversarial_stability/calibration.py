@@ -9,9 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from dossier.model import NegativeControl, Observation, Trial
-from evidence_collectors.calibration import Found, Studies, control, draw, renamed, seeds, summary
+from evidence_collectors.calibration import (
+    Case,
+    Found,
+    Studies,
+    controlled,
+    draw,
+    read_runs,
+    renamed,
+    seeds,
+    summary,
+)
 from evidence_collectors.interpretability.adversarial_stability.collector import COLLECTOR
 from evidence_collectors.interpretability.adversarial_stability.parameters import CLEAN, StabilityParameters, labels
 from evidence_collectors.interpretability.adversarial_stability.reading import ANSWER
@@ -131,10 +142,8 @@ def simulated(params: StabilityParameters, *, sizes: Sequence[int], count: int, 
     (first, *_), reduced = _attacks(params), _reduced(params, 1)
     for size in sizes:
         for case, planted in SIMULATED.items():
-            found = [
-                summary(COLLECTOR, simulate(reduced, size, own, {first: planted}, train=_train(size)), reduced)
-                for own in seeds(seed, f"{case} {size}", count)
-            ]
+            run = partial(simulate, reduced, size, attacks={first: planted}, train=_train(size))
+            found = read_runs(COLLECTOR, reduced, run, what=f"{case} {size}", count=count, seed=seed)
             known = {f"*.{name}": value for name, value in planted.truths(params).items()}
             yield Studies(f"simulated, {case}", known, [of_arm(one, first) for one in found])
 
@@ -148,10 +157,8 @@ def worst_of_two(params: StabilityParameters, *, size: int, count: int, seed: st
     pair, two, planted = _attacks(params)[:2], _reduced(params, 2), SIMULATED["halved"]
     if len(pair) < 2:
         raise ValueError("no two attacks are planned")
-    found = [
-        summary(COLLECTOR, simulate(two, size, own, dict.fromkeys(pair, planted)), two)
-        for own in seeds(seed, "two alike", count)
-    ]
+    run = partial(simulate, two, size, attacks=dict.fromkeys(pair, planted))
+    found = read_runs(COLLECTOR, two, run, what="two alike", count=count, seed=seed)
     known = {f"worst.{name}": planted.truths(params)[name] for name in WORST_OF_TWO}
     return Studies("simulated, two attacks alike", known, found)
 
@@ -199,16 +206,15 @@ def controls(params: StabilityParameters, *, seed: str, studies: int) -> tuple[N
             lambda found: no_margin(found, (CLEAN, attack)),
         ),
     )
-    return tuple(
-        control(
-            what,
-            expected,
-            [
-                says(summary(COLLECTOR, simulate(reduced, CONTROL_TEXTS, own, {attack: planted}), reduced))
-                for own in seeds(seed, what, studies)
-            ],
-        )
-        for what, expected, planted, says in cases
+    return controlled(
+        COLLECTOR,
+        reduced,
+        (
+            Case(what, expected, partial(simulate, reduced, CONTROL_TEXTS, attacks={attack: planted}), says)
+            for what, expected, planted, says in cases
+        ),
+        seed=seed,
+        studies=studies,
     )
 
 

@@ -8,11 +8,23 @@ arm. What the certificates of all instruments share stands in `evidence_collecto
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import takewhile
 
 from dossier.language_model import WhiteBoxModel
 from dossier.model import Item, NegativeControl, Trial
-from evidence_collectors.calibration import Found, Studies, control, draw, renamed, resampled, seeds, summary
+from evidence_collectors.calibration import (
+    Case,
+    Found,
+    Studies,
+    controlled,
+    draw,
+    read_runs,
+    renamed,
+    resampled,
+    seeds,
+    summary,
+)
 from evidence_collectors.interpretability.causal_intervention.collect import collected
 from evidence_collectors.interpretability.causal_intervention.collector import COLLECTOR
 from evidence_collectors.interpretability.causal_intervention.handle import Run
@@ -79,10 +91,8 @@ def simulated(
     """Yield simulated studies of each size for each arm, by what was planted."""
     for size in sizes:
         for what, one in planted.items():
-            found = [
-                summary(COLLECTOR, simulate(params, own, one, texts=size), params)
-                for own in seeds(seed, f"{what} {size}", count)
-            ]
+            run = partial(simulate, params, planted=one, texts=size)
+            found = read_runs(COLLECTOR, params, run, what=f"{what} {size}", count=count, seed=seed)
             yield from by_arm(Studies(f"simulated, {what}", one.truths(params), found))
 
 
@@ -114,16 +124,15 @@ def controls(params: InterventionParameters, *, seed: str, studies: int) -> tupl
             _no_ratio,
         ),
     )
-    return tuple(
-        control(
-            what,
-            expected,
-            [
-                says(summary(COLLECTOR, simulate(params, own, planted, texts=CONTROL_TEXTS), params))
-                for own in seeds(seed, what, studies)
-            ],
-        )
-        for what, expected, planted, says in cases
+    return controlled(
+        COLLECTOR,
+        params,
+        (
+            Case(what, expected, partial(simulate, params, planted=planted, texts=CONTROL_TEXTS), says)
+            for what, expected, planted, says in cases
+        ),
+        seed=seed,
+        studies=studies,
     )
 
 

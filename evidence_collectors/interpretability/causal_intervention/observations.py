@@ -32,7 +32,15 @@ from evidence_collectors.interpretability.causal_intervention.estimates import (
 from evidence_collectors.interpretability.causal_intervention.parameters import InterventionParameters
 from evidence_collectors.interpretability.causal_intervention.reading import Control, Reading
 from evidence_collectors.interpretability.causal_intervention.trials import CONTROLS, LABELS, PLAIN, Arm, arms
-from evidence_collectors.interpretability.quantities import T_METHOD, Facts, Value, mean_value, upper_quantile, write
+from evidence_collectors.interpretability.quantities import (
+    T_METHOD,
+    Facts,
+    Value,
+    mean_value,
+    random_null,
+    upper_quantile,
+    write,
+)
 
 PHRASES = "The behaviour is read by literal phrases: a paraphrase nobody listed is missed, a quoted phrase counts."
 SATURATED = (
@@ -195,16 +203,7 @@ def _texts(reading: Reading, label: str) -> int:
 
 def _null(control: Control | None, label: str, what: str) -> Null | None:
     values = None if control is None else {"change": control.change, "shift": control.shift}[what].get(label)
-    if values is None or not len(values):
-        return None
-    low, high = (float(np.quantile(values, share)) for share in (0.05, 0.95))
-    mean = float(values.mean())
-    return Null(
-        what="random directions at equal norm: mean, and 5 % to 95 % of them",
-        estimate=mean,
-        low=min(low, mean),
-        high=max(high, mean),
-    )
+    return None if values is None or not len(values) else random_null(values)
 
 
 def _control_facts(reading: Reading, arm: Arm, label: str) -> dict[str, int | float | str | None]:

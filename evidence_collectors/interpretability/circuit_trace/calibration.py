@@ -17,7 +17,7 @@ from evidence_collectors.interpretability.circuit_trace.parameters import Circui
 from evidence_collectors.interpretability.circuit_trace.reading import TRACE
 
 # Which prompts are taken, and how many, belongs to the subject's own plan.
-FREE = ("prompts", "traced", "labels", "reference", "reference_texts", "drawn_nodes", "resamples", "permutations")
+FREE = ("prompts", "traced", "labels", "reference", "reference_texts", "drawn_nodes", "permutations")
 BOUND = tuple(name for name in CircuitTraceParameters.model_fields if name not in FREE)
 LIMITS = (
     "The estimator was checked on models of one block without attention, never on a subject.",

@@ -54,7 +54,6 @@ class CircuitTraceParameters(Value):
     maximum_refused: Annotated[Number, Field(ge=0.0, le=0.2)] = 0.2
     minimum_prompts: Annotated[int, Field(ge=10)] = 10
     interval_level: Annotated[Number, Field(ge=0.8, lt=1.0)] = 0.95
-    resamples: Annotated[int, Field(ge=500, le=20_000)] = 2000
     permutations: Annotated[int, Field(ge=200, le=10_000)] = 500
     drawn_nodes: Annotated[int, Field(ge=10, le=100)] = 60
 

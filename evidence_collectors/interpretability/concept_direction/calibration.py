@@ -9,11 +9,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 
 from scipy.special import ndtri
 
 from dossier.model import NegativeControl, Trial
-from evidence_collectors.calibration import Found, Studies, control, draw, resampled, seeds, summary
+from evidence_collectors.calibration import (
+    Case,
+    Found,
+    Studies,
+    controlled,
+    draw,
+    read_runs,
+    resampled,
+    seeds,
+    summary,
+)
 from evidence_collectors.interpretability.concept_direction.collector import COLLECTOR
 from evidence_collectors.interpretability.concept_direction.parameters import DirectionParameters
 from evidence_collectors.interpretability.concept_direction.simulation import LABELS, Planted, simulate
@@ -70,10 +81,8 @@ def simulated(
         for shift in shifts:
             planted = Planted(shift=shift)
             margins = {name.replace("_auroc", "_margin"): planted.auroc - null for name in planted.areas()}
-            found = [
-                summary(COLLECTOR, simulate(params, own, planted, texts=size), params)
-                for own in seeds(seed, f"shift {shift} {size}", count)
-            ]
+            run = partial(simulate, params, planted=planted, texts=size)
+            found = read_runs(COLLECTOR, params, run, what=f"shift {shift} {size}", count=count, seed=seed)
             truths = {name: value for name, value in planted.truths().items() if name != UNCHECKED} | margins
             yield Studies(f"simulated, classes {shift} deviations apart", truths, found)
 
@@ -91,16 +100,15 @@ def controls(params: DirectionParameters, *, seed: str, studies: int) -> tuple[N
         ),
         ("simulated: a model that no candidate moves", NOT_ESTIMABLE, Planted(induces=False), not_estimable),
     )
-    return tuple(
-        control(
-            what,
-            expected,
-            [
-                says(summary(COLLECTOR, simulate(params, own, planted, texts=CONTROL_TEXTS), params))
-                for own in seeds(seed, what, studies)
-            ],
-        )
-        for what, expected, planted, says in cases
+    return controlled(
+        COLLECTOR,
+        params,
+        (
+            Case(what, expected, partial(simulate, params, planted=planted, texts=CONTROL_TEXTS), says)
+            for what, expected, planted, says in cases
+        ),
+        seed=seed,
+        studies=studies,
     )
 
 

@@ -10,7 +10,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from dossier.model import NegativeControl, Trial
-from evidence_collectors.calibration import Found, Studies, control, draw, renamed, resampled, seeds, summary
+from evidence_collectors.calibration import (
+    LEAST_STUDIES,
+    Found,
+    Studies,
+    control,
+    draw,
+    renamed,
+    resampled,
+    seeds,
+    summary,
+)
 from evidence_collectors.interpretability.sae_features.collector import COLLECTOR
 from evidence_collectors.interpretability.sae_features.parameters import SaeFeaturesParameters
 from evidence_collectors.interpretability.sae_features.simulation import Planted, simulate
@@ -23,9 +33,9 @@ LIMITS = (
     "What a dense probe and random weights read was studied in simulations only, and so were margins over random weights. "
     "Where another null is the strictest no margin's truth is known; effects in deviations, recall and differences between "
     "versions have no cell.",
-    "How far an ablation goes beyond random features has no cell either. With dictionaries of random directions on the "
-    "organism without a planted refusal that margin lay above 0 in 11 of 40 runs (2026-11-25), not in one of twenty: few "
-    "features are alive, so random sets share them and scatter less than chosen ones.",
+    "How far an ablation goes beyond random features is not estimable where the behaviour is no likelier on positive items. "
+    "Without that rule, dictionaries of random directions on organisms without a planted refusal gave a margin above 0 in 15 "
+    "of 119 runs on one organism and in 4 of 80 on four others (2026-11-29); dictionaries trained on them gave none in 7.",
 )
 SIMULATED = {  # what tells a case, and what is planted
     "features alone": Planted(separation=1.0),
@@ -33,7 +43,7 @@ SIMULATED = {  # what tells a case, and what is planted
 }
 CONTROL_PAIRS = 30
 SET_MARGINS = ("set.auroc_margin", "set.transfer_auroc_margin")
-FALL_MARGINS = ("ablation.fall_margin", "ablation.transfer_fall_margin")  # no cells: see `LIMITS`
+FALL_MARGINS = ("ablation.fall_margin", "ablation.transfer_fall_margin")
 NO_MARGIN = "no margin above 0"
 
 
@@ -72,8 +82,7 @@ def simulated(params: SaeFeaturesParameters, *, sizes: Sequence[int], count: int
                 summary(COLLECTOR, simulate(params, size, own, planted), params)
                 for own in seeds(seed, f"{case} {size}", count)
             ]
-            truths = {name: value for name, value in planted.truths(params).items() if name not in FALL_MARGINS}
-            yield Studies(f"simulated, {case}", truths, found)
+            yield Studies(f"simulated, {case}", planted.truths(params), found)
 
 
 def clusters(run: Sequence[Trial], *, neutral: bool) -> dict[str, list[str]]:
@@ -109,16 +118,17 @@ def controls(params: SaeFeaturesParameters, *, seed: str, studies: int) -> tuple
         ("features that random weights equal", "set.auroc_margin", Planted(separation=1.0, twin_separation=2.0)),
         ("features that the behaviour does not depend on", "ablation.fall_margin", nothing),
         ("a behaviour that falls with any features", "ablation.fall_margin", Planted(random_fall=2.0)),
+        ("a behaviour that positives show no more of", "ablation.fall_margin", Planted(lift=0.0)),
         ("a version that is the same model", "diff.changed", nothing),
     )
-    return tuple(
-        control(
-            f"simulated: {what}",
-            f"{quantity} not above 0" if quantity != "diff.changed" else "no feature found changed",
-            [_nothing(quantity, reads, planted, own) for own in seeds(seed, what, studies)],
-        )
-        for what, quantity, planted in cases
-    )
+    made = []
+    for what, quantity, planted in cases:
+        tested = quantity == "diff.changed"  # at 5 %
+        own = seeds(seed, what, max(studies, LEAST_STUDIES) if tested else studies)
+        expected = "no feature found changed" if tested else f"{quantity} not above 0"
+        passed = [_nothing(quantity, reads, planted, one) for one in own]
+        made.append(control(f"simulated: {what}", expected, passed))
+    return tuple(made)
 
 
 def no_margin(found: Found, names: Sequence[str] = (*SET_MARGINS, *FALL_MARGINS)) -> bool:
@@ -131,4 +141,4 @@ def _nothing(quantity: str, params: SaeFeaturesParameters, planted: Planted, see
     found = summary(COLLECTOR, simulate(params, CONTROL_PAIRS, seed, planted), params, seed=seed)[quantity]
     if quantity == "diff.changed":
         return found.estimate == 0.0
-    return found.interval is not None and found.interval.low <= 0.0
+    return bool(found.reasons) if found.interval is None else found.interval.low <= 0.0

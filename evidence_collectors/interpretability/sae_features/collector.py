@@ -35,7 +35,7 @@ from evidence_collectors.items import contrast
 from evidence_collectors.items.contrast import Contrast
 
 LEARNED = ("subject", "selected", "changed")  # arms of the first phase: what is chosen before anything is reported
-LATER = ("read", "twin", "ablate", "fidelity", "baseline")  # one phase each; the census goes with `read`
+LATER = ("read", "twin", "ablate", "behaviour", "fidelity", "baseline")  # one phase each; the census goes with `read`
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class SaeFeaturesCollector:
         choose, report = setup_.choosing(texts), setup_.reporting(texts, params)
         passes = [*choose, *report] * (3 if params.compare else 2)  # subject, twin, baseline
         if params.behaviour_tokens:
-            passes += [*setup_.ablated(texts)] * (2 + params.random_sets)
+            passes += [*setup_.ablated(texts)] * (2 + params.random_sets) + [*setup_.unasked(texts)]
         passes += [*setup_.spliced(texts, params)] * 3
         tokens = sum(
             len(text.response.encode()) // 2 + sum(len(turn.content.encode()) // 2 + 16 for turn in text.messages)
@@ -136,6 +136,7 @@ def promised(params: SaeFeaturesParameters, texts: Sequence[Contrast]) -> Iterat
         yield from (TrialKey(item=text.id, arm=arm, repeat=0) for text in report)
     if params.behaviour_tokens:
         yield from (TrialKey(item=text.id, arm="ablate", repeat=0) for text in setup_.ablated(texts))
+        yield from (TrialKey(item=text.id, arm="behaviour", repeat=0) for text in setup_.unasked(texts))
     yield from (TrialKey(item=text.id, arm="fidelity", repeat=0) for text in setup_.spliced(texts, params))
 
 

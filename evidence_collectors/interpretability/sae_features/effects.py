@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -45,7 +45,8 @@ def observations(
     """Return these observations, in any order."""
     found: list[Observation] = []
     for split in SPLIT if params.behaviour_tokens else ():
-        found += _ablation(trials.tables["ablate"].where(split=split), split, params, unusable, seed)
+        ablate, plain = (trials.tables[arm].where(split=split) for arm in ("ablate", "behaviour"))
+        found += _ablation(ablate, plain, split, params, unusable, seed)
     p_values = _p_values(test, params, seed)
     for place in range(params.top_k):
         found += _feature(place, trials.selected[place], test, p_values, params)
@@ -56,7 +57,7 @@ def observations(
 
 
 def _ablation(
-    table: Table, split: str, params: SaeFeaturesParameters, unusable: Reasons, seed: str
+    table: Table, plain: Table, split: str, params: SaeFeaturesParameters, unusable: Reasons, seed: str
 ) -> list[Observation]:
     n, where = len(table.rows), f"positive {SPLIT[split]}"
     reasons = (*unusable, *((table.problem,) if table.problem else ()))
@@ -72,10 +73,13 @@ def _ablation(
         effect = estimates.mean(before - after, clusters, level=level)
         facts = {"before": float(before.mean()), "after": float(after.mean())}
         spread = quantiles(before - after, "positive") if split == "test" else {}
-        margin = Quantity(None, reasons=(NO_RANDOM,))
+        lift, unshown = _lift(before, clusters, plain, params)
+        margin = Quantity(None, reasons=(*unshown, *(() if random is not None else (NO_RANDOM,))))
+        facts["lift"] = lift.estimate
         if random is not None:
             falls = (before[:, None] - random).mean(axis=0)
-            margin = estimates.strict_margin(random - after[:, None], clusters, level=level, seed=seed)
+            if not unshown:
+                margin = estimates.strict_margin(before, after, random, clusters, level=level, seed=seed)
             null = _fall_of_random(falls)
             facts["random_sets"] = int(falls.size)
             spread |= quantiles(falls, "null") if split == "test" else {}
@@ -100,7 +104,7 @@ def _ablation(
         ),
         write(
             f"ablation.{prefix}fall_margin",
-            f"That fall, less the fall by the random feature set at the 95th percentile; {where}.",
+            f"That fall, less the fall by the random feature set at the 95th percentile where that one falls at all; {where}.",
             "nats",
             margin,
             params,
@@ -110,11 +114,35 @@ def _ablation(
             null=Null(what="no more than random features", estimate=0.0) if null is not None else None,
             facts=facts,
             limits=(
-                "Random sets share features where few are alive, so they count for fewer than they are: where there was "
-                "nothing to find, this margin lay above 0 in a quarter of trials.",
+                "Chosen features go with one direction and random ones with many: taking that direction away may do by chance "
+                "what random sets do not.",
             ),
         ),
     ]
+
+
+def _lift(
+    before: Floats, clusters: Sequence[str], plain: Table, params: SaeFeaturesParameters
+) -> tuple[Quantity, Reasons]:
+    """Return how much likelier the behaviour is on positive than on negative items, and why no feature can carry that.
+
+    Where positives show no more of it than negatives, nothing of the concept is there to be taken away.
+    """
+    if plain.problem:
+        return Quantity(None), (plain.problem,)
+    level = params.interval_level
+    lift = estimates.minus(
+        estimates.mean(before, clusters, level=level),
+        estimates.mean(plain.column("before"), plain.clusters(), level=level),
+    )
+    if lift.limits is None:
+        return lift, lift.reasons
+    if lift.limits[0] >= params.minimum_lift:
+        return lift, ()
+    return lift, (
+        f"the behaviour's log-odds are {lift.estimate:.2g} [{lift.limits[0]:.2g}, {lift.limits[1]:.2g}] nats higher on "
+        f"positive than on negative items; at least {params.minimum_lift:g} are needed for features to carry it",
+    )
 
 
 def _fall_of_random(falls: Floats) -> Null:

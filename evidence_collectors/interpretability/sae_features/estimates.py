@@ -103,23 +103,29 @@ def unskewed(estimate: float, error: float, errors: Floats, quantile: float) -> 
     return min(ends[0], estimate), max(ends[1], estimate)
 
 
-def strict_margin(margins: Floats, clusters: Sequence[str], *, level: float, seed: str) -> Quantity:
-    """Return the mean of the column that no more than 5 % of columns lie below, of margins (item, set) over random sets.
+def strict_margin(
+    before: Floats, after: Floats, random: Floats, clusters: Sequence[str], *, level: float, seed: str
+) -> Quantity:
+    """Return how much further the log-odds fall with the chosen set (n,) than with the strictest of random sets (n, s).
 
-    Which set that is, is itself an estimate: where several lie close and scatter unlike, the limits of the chosen one alone
-    are too narrow. Its limits are therefore the wider at each end of those by `mean` and of the percentiles of a bootstrap
-    over clusters that ranks the sets anew. Needs two clusters.
+    The strictest is the one that no more than 5 % of sets fall further than; where even that one does not fall, the margin is
+    over no change at all, since a set that leaves the behaviour alone must not count for one that carries it. Which set that
+    is, is itself an estimate: where several lie close and scatter unlike, the limits of the chosen one alone are too narrow.
+    The limits are therefore the wider at each end of those by `mean` and of the percentiles of a bootstrap over clusters that
+    ranks the sets anew. Needs two clusters.
     """
-    place = strict_place(-margins.mean(axis=0))
-    chosen = mean(margins[:, place], clusters, level=level)
+    falls = before[:, None] - random
+    place = strict_place(falls.mean(axis=0))
+    over = falls[:, place] if falls[:, place].mean() > 0.0 else np.zeros(len(before))
+    chosen = mean(before - after - over, clusters, level=level)
     if chosen.limits is None:
         return chosen
     names, where = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
-    sums = np.zeros((names.size, margins.shape[1]))
-    np.add.at(sums, where, margins)
+    sums = np.zeros((names.size, 1 + falls.shape[1]))
+    np.add.at(sums, where, np.column_stack([before - after, falls]))
     weights = bootstrap_weights(seed, names.size, RESAMPLES)
     means = (weights @ sums) / (weights @ np.bincount(where).astype(np.float64))[:, None]
-    drawn = np.sort(means, axis=1)[:, margins.shape[1] - math.ceil(STRICT * margins.shape[1])]
+    drawn = means[:, 0] - np.maximum(np.sort(means[:, 1:], axis=1)[:, _strict_rank(falls.shape[1])], 0.0)
     low, high = (float(np.quantile(drawn, share)) for share in (0.5 - level / 2.0, 0.5 + level / 2.0))
     return replace(chosen, limits=(min(low, chosen.limits[0]), max(high, chosen.limits[1])))
 
@@ -182,8 +188,7 @@ def margin(quantity: Quantity, null: NullReading) -> Quantity:
 
 def strict_place(values: Floats) -> int:
     """Return the place of the value at the strict percentile, counted so that no more than 5 % lie above it."""
-    order = np.argsort(values, kind="stable")
-    return int(order[min(math.ceil(STRICT * values.size), values.size) - 1])
+    return int(np.argsort(values, kind="stable")[_strict_rank(values.size)])
 
 
 def changes(differences: Floats, clusters: Sequence[str], *, seed: str, permutations: int) -> Changes:
@@ -212,3 +217,7 @@ def quantiles(values: Floats, name: str) -> dict[str, float | int | str | None]:
     """Return five quantiles as facts, for a figure."""
     shares = (("q05", 0.05), ("q25", 0.25), ("q50", 0.5), ("q75", 0.75), ("q95", 0.95))
     return {f"{name}_{key}": float(np.quantile(values, share)) for key, share in shares} if values.size else {}
+
+
+def _strict_rank(count: int) -> int:
+    return min(math.ceil(STRICT * count), count) - 1

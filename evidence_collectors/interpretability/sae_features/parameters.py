@@ -19,7 +19,7 @@ class SaeFeaturesParameters(Value):
     """Parameters of ``interpretability.sae_features``.
 
     The layer is the dictionary's own. ``minimum_items`` (a class in each split that is used), ``minimum_controls``,
-    ``maximum_parity`` and ``maximum_fvu`` are limits of estimability: they may be tightened, never loosened.
+    ``minimum_lift``, ``maximum_parity`` and ``maximum_fvu`` are limits of estimability: they may be tightened, never loosened.
     """
 
     position: Position = "last_prompt"
@@ -40,6 +40,7 @@ class SaeFeaturesParameters(Value):
     interval_level: Annotated[Number, Field(ge=0.8, lt=1.0)] = 0.95
     minimum_items: Annotated[int, Field(ge=20)] = 20
     minimum_controls: Annotated[int, Field(ge=300)] = 1000
+    minimum_lift: Annotated[Number, Field(ge=0.5, le=50.0)] = 0.5  # of the behaviour's log-odds on positives, in nats
     maximum_parity: Annotated[Number, Field(gt=0.0, le=1e-2)] = 1e-2
     maximum_fvu: Annotated[Number, Field(gt=0.0, le=1.0)] = 1.0
 

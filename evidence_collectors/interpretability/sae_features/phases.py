@@ -18,6 +18,7 @@ from evidence_collectors.interpretability.sae_features import selection
 from evidence_collectors.interpretability.sae_features.choosing import features_of, probe_of
 from evidence_collectors.interpretability.sae_features.setup import (
     Features,
+    Floats,
     Key,
     Learned,
     Measured,
@@ -28,8 +29,10 @@ from evidence_collectors.interpretability.sae_features.setup import (
     read_features,
     reporting,
     spliced,
+    unasked,
 )
 from evidence_collectors.interpretability.sparse_statistics import CHUNK
+from evidence_collectors.items.contrast import Contrast
 
 DENSE = (0.01, 0.1)  # firing rates above which SAEBench calls a feature dense
 
@@ -94,16 +97,10 @@ def ablate(setup: Setup, learned: Learned) -> Measured:
     """Take the chosen features' contribution away, and each random set's, and read the behaviour's log-odds."""
     if not learned.chosen.indices:
         raise CollectionError("no feature fires more on positives, so there is none to take away")
-    texts, model = ablated(setup.texts), setup.model
-    asked = [text.continuation() for text in texts]
-    tokens = [model.token_ids(text)[:1] for text in setup.params.behaviour_tokens]
-    if not all(tokens):
-        raise CollectionError("a behaviour token is no token of this model")
-    behaviour = [token for (token,) in tokens]
-    clean = reading.log_odds(model, asked, behaviour)
+    texts = ablated(setup.texts)
+    clean = _log_odds(setup, texts)
     after, *random = (
-        reading.log_odds(model, asked, behaviour, edits=[_without(setup, group)])
-        for group in (learned.chosen, *(learned.random or ()))
+        _log_odds(setup, texts, edits=[_without(setup, group)]) for group in (learned.chosen, *(learned.random or ()))
     )
     return {
         Key(text.id, "ablate"): {
@@ -113,6 +110,15 @@ def ablate(setup: Setup, learned: Learned) -> Measured:
             "random": None if learned.random is None else [float(one[row]) for one in random],
         }
         for row, text in enumerate(texts)
+    }
+
+
+def behaviour(setup: Setup, learned: Learned) -> Measured:
+    """Read the behaviour's log-odds on negative items, with nothing taken away."""
+    texts = unasked(setup.texts)
+    return {
+        Key(text.id, "behaviour"): {**about(text, setup.params), "before": float(found)}
+        for text, found in zip(texts, _log_odds(setup, texts), strict=True)
     }
 
 
@@ -160,9 +166,18 @@ PHASES: Mapping[str, Callable[[Setup, Learned], Measured]] = {
     "read": read,
     "twin": twin,
     "ablate": ablate,
+    "behaviour": behaviour,
     "fidelity": fidelity,
     "baseline": baseline,
 }
+
+
+def _log_odds(setup: Setup, texts: Sequence[Contrast], *, edits: Sequence[Edit] = ()) -> Floats:
+    tokens = [setup.model.token_ids(text)[:1] for text in setup.params.behaviour_tokens]
+    if not all(tokens):
+        raise CollectionError("a behaviour token is no token of this model")
+    asked = [text.continuation() for text in texts]
+    return reading.log_odds(setup.model, asked, [token for (token,) in tokens], edits=edits)
 
 
 def _without(setup: Setup, group: Features) -> Edit:

@@ -114,6 +114,11 @@ def ablated(texts: Sequence[Contrast]) -> tuple[Contrast, ...]:
     return contrast.chosen(texts, label="positive", splits=REPORT)
 
 
+def unasked(texts: Sequence[Contrast]) -> tuple[Contrast, ...]:
+    """Return the texts that do not ask for the behaviour: what it is likelier than on the ablated ones."""
+    return contrast.chosen(texts, label="negative", splits=REPORT)
+
+
 def spliced(texts: Sequence[Contrast], params: SaeFeaturesParameters) -> tuple[Contrast, ...]:
     """Return the texts on which the dictionary takes the activations' place: those with a response, else all reported."""
     report = reporting(texts, params)

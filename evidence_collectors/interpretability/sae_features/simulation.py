@@ -29,6 +29,7 @@ class Planted:
     Attributes:
         separation: distance of the classes' means in each chosen feature, in deviations; scores are normal.
         fall: mean fall of the log-odds when the chosen features are taken away, in nats; ``random_fall`` for random ones.
+        lift: how much higher the behaviour's log-odds are on positive items, in nats.
         spread: deviation of a fall from item to item; ``shared`` of its variance is common to a pair.
         unexplained: true FVU; ``active`` true L0.
         changed: by how much the first followed-up feature differs between the versions, in deviations; the others do not.
@@ -40,6 +41,7 @@ class Planted:
     twin_separation: float = 0.0
     fall: float = 2.0
     random_fall: float = 0.0
+    lift: float = 5.0
     spread: float = 0.5
     shared: float = 0.5
     unexplained: float = 0.2
@@ -156,9 +158,11 @@ def _item(
         own, pair = (1.0 - planted.shared) ** 0.5, planted.shared**0.5
         fall = planted.fall + planted.spread * (own * next(draws) + pair * common)
         random_falls = [planted.random_fall + 0.1 * next(draws) for _ in range(params.random_sets)]
-        at = 3.0 + next(draws)
+        at = planted.lift + next(draws)
         held = {"before": at, "after": at - fall, "random": [at - one for one in random_falls]}
         yield _key(name, "ablate"), {**about, **held}
+    elif params.behaviour_tokens:
+        yield _key(name, "behaviour"), {**about, "before": next(draws)}
     yield (
         _key(name, "fidelity"),
         {**about, "clean": CLEAN, "dictionary": SPLICED + 0.01 * next(draws), "ablated": ABLATED},

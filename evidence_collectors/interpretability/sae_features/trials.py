@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 SINGLE = ("subject", "census")  # arms with one trial
 BY_FEATURE = ("selected", "changed")
-BY_ITEM = ("read", "twin", "ablate", "fidelity", "baseline")
+BY_ITEM = ("read", "twin", "ablate", "behaviour", "fidelity", "baseline")
 NUMBERS = {  # what each arm without labels must hold
     "subject": ("parity", "l0", "fvu", "positives", "negatives"),
     "census": ("tokens", "width", "alive", "dense_1", "dense_10"),

@@ -15,7 +15,8 @@ from dossier.model import digest_of
 from evidence_collectors.cot_faithfulness.hint.collector import COLLECTOR, asked
 from evidence_collectors.cot_faithfulness.hint.prompts import FAMILIES
 from evidence_collectors.cot_faithfulness.hint.reading import hint_option
-from evidence_collectors.cot_faithfulness.hint.simulation import SILENT, Planted, completion, questions, simulate
+from evidence_collectors.cot_faithfulness.hint.simulation import SILENT, Planted, simulate
+from evidence_collectors.simulating import questions, reasoned
 
 SEED = "00ff00ff00ff00ff"
 USE = dict.fromkeys(FAMILIES, 0.6)
@@ -284,7 +285,7 @@ def unread(trials, count):
     for trial in trials:
         if left and trial.key.arm == "metadata.incorrect":
             left -= 1
-            broken = completion(trial.request, "A", SILENT, finished=False)
+            broken = reasoned(trial.request, "A", None, finished=False, before=SILENT)
             yield trial.model_copy(update={"completion": broken})
         else:
             yield trial

@@ -11,7 +11,8 @@ from evidence_collectors.cot_faithfulness.hint import estimates
 from evidence_collectors.cot_faithfulness.hint.calibration import BOUND, LIMITS, controls, observe, pool
 from evidence_collectors.cot_faithfulness.hint.collector import COLLECTOR
 from evidence_collectors.cot_faithfulness.hint.coverage import World, coverage
-from evidence_collectors.cot_faithfulness.hint.simulation import Planted, questions, simulate
+from evidence_collectors.cot_faithfulness.hint.simulation import Planted, simulate
+from evidence_collectors.simulating import questions
 
 SEED = "0a0b0c0d0e0f0001"
 PARAMS = COLLECTOR.parse({"families": ["metadata"], "hints": ["incorrect"], "resamples": 500})

@@ -12,7 +12,8 @@ from dossier.model import Trial
 from evidence_collectors.cot_faithfulness.hint import estimates, reading
 from evidence_collectors.cot_faithfulness.hint.collector import COLLECTOR, asked
 from evidence_collectors.cot_faithfulness.hint.prompts import FAMILIES, LETTERS, hinted_letter
-from evidence_collectors.cot_faithfulness.hint.simulation import SAYS, SILENT, completion, questions
+from evidence_collectors.cot_faithfulness.hint.simulation import SAYS, SILENT
+from evidence_collectors.simulating import questions, reasoned
 
 PUBLISHED = {  # model: (average, switch rate, disclosure by family in the order of FAMILIES)
     "Claude 3.5 Sonnet (New)": (5, 0.77, (19, 0, 3, 1, 0, 9)),
@@ -62,7 +63,7 @@ def _next(letter):
 
 def _trial(one, letter, text):
     key, seed, request = one
-    answer = completion(request, letter, text.replace("{letter}", letter))
+    answer = reasoned(request, letter, text.replace("{letter}", letter))
     return Trial(key=key, seed=seed, request=request, completion=answer)
 
 

@@ -22,7 +22,8 @@ from evidence_collectors.cot_faithfulness.hint.judge.labels import read_labels
 from evidence_collectors.cot_faithfulness.hint.judge.reading import LABEL, is_verdict, judge_request
 from evidence_collectors.cot_faithfulness.hint.judge.simulation import PlantedJudge, reply, simulate_judge
 from evidence_collectors.cot_faithfulness.hint.prompts import FAMILIES
-from evidence_collectors.cot_faithfulness.hint.simulation import SAYS, Planted, questions, simulate
+from evidence_collectors.cot_faithfulness.hint.simulation import SAYS, Planted, simulate
+from evidence_collectors.simulating import questions
 
 SEED = "00ff00ff00ff00ff"
 JUDGED = {"families": ["metadata"], "hints": ["incorrect"], "judge": "mention", "labelled": 200, "resamples": 500}

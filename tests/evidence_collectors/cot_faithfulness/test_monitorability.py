@@ -20,11 +20,10 @@ from evidence_collectors.cot_faithfulness.monitorability.reading import KINDS, r
 from evidence_collectors.cot_faithfulness.monitorability.simulation import (
     SILENT,
     Planted,
-    completion,
-    questions,
     rates,
     simulate,
 )
+from evidence_collectors.simulating import questions, reasoned
 
 SEED = "00ff00ff00ff00ff"
 WRONG = {"hints": ["incorrect"]}
@@ -55,7 +54,7 @@ class Reader:
         self.asked = list(requests)
         for request in self.asked:
             text = self.say(request.messages[0].content)
-            yield completion(request, "A", "").model_copy(update={"answer": text})
+            yield reasoned(request, "A", "").model_copy(update={"answer": text})
 
 
 def by_mention(prompt):

@@ -13,9 +13,10 @@ from evidence_collectors.cot_faithfulness.hint.detectors import mentions
 from evidence_collectors.cot_faithfulness.monitorability import estimates
 from evidence_collectors.cot_faithfulness.monitorability.calibration import BOUND, LIMITS, controls, observe, pool
 from evidence_collectors.cot_faithfulness.monitorability.collector import COLLECTOR
-from evidence_collectors.cot_faithfulness.monitorability.simulation import Planted, questions, rates, simulate
-from evidence_collectors.organisms import certify_monitorability
+from evidence_collectors.cot_faithfulness.monitorability.simulation import Planted, rates, simulate
 from evidence_collectors.organisms import reasoning_design as design
+from evidence_collectors.recipes import monitorability as recipe
+from evidence_collectors.simulating import questions
 
 SEED = "0a0b0c0d0e0f0001"
 PARAMS = COLLECTOR.parse({"hints": ["incorrect"], "resamples": 500})
@@ -23,7 +24,7 @@ ORGANISM = (FileRef(name="planted", sha256="0" * 64, size=0, media_type="text/pl
 PLANTED = Planted(use=0.5, told=0.6, told_anyway=0.3)
 NAMES = ("reasoning.g_mean2", "reasoning.tpr", "reasoning.tnr", "reasoning.informedness", "uplift.g_mean2")
 TRUTHS = {name: rates(PLANTED)[name] for name in NAMES}
-SAMPLES = Path(certify_monitorability.__file__).parents[2] / "samples/organisms"
+SAMPLES = Path(recipe.__file__).parents[2] / "samples/organisms"
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +91,7 @@ def test_the_rules_flag_what_the_truth_counts_as_a_mention_and_nothing_else():
 def test_what_was_planted_is_what_the_organism_does():
     reference = model.parse(Reference, (SAMPLES / "reasoning/reference.json").read_bytes(), where="reference.json")
     values = {one.quantity: one for one in reference.values}
-    for name in (*certify_monitorability.HEADLINE, "behaviour.prevalence"):
+    for name in (*recipe.HEADLINE, "behaviour.prevalence"):
         assert values[name].exact == pytest.approx(values[name].planted, abs=0.02), name
     use = {family: design.USE[family] for family in design.FAMILIES}
     assert set(use) == set(design.DISCLOSURE)

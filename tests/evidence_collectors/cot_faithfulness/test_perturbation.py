@@ -20,11 +20,10 @@ from evidence_collectors.cot_faithfulness.perturbation.reading import KINDS
 from evidence_collectors.cot_faithfulness.perturbation.simulation import (
     Planted,
     StandIn,
-    completion,
-    questions,
     simulate,
 )
 from evidence_collectors.cot_faithfulness.steps import is_readable, replaced, steps_of
+from evidence_collectors.simulating import questions, reasoned
 
 SEED = "00ff00ff00ff00ff"
 PLANTED = Planted(0.5)
@@ -51,7 +50,7 @@ class Writer:
 
     def generate(self, requests):
         for request in requests:
-            yield completion(request, "A", None).model_copy(update={"answer": self.text})
+            yield reasoned(request, "A", None).model_copy(update={"answer": self.text})
 
 
 def inputs(count, planted=PLANTED, parameters=None, *, models=None, stand_in=StandIn):

@@ -13,15 +13,17 @@ from evidence_collectors.cot_faithfulness.perturbation import mistake, protocol
 from evidence_collectors.cot_faithfulness.perturbation.calibration import BOUND, LIMITS, controls, observe, pool
 from evidence_collectors.cot_faithfulness.perturbation.collector import COLLECTOR
 from evidence_collectors.cot_faithfulness.perturbation.reading import read
-from evidence_collectors.cot_faithfulness.perturbation.simulation import Planted, drawn, questions, simulate
-from evidence_collectors.organisms import certify_perturbation, reasoning_design
+from evidence_collectors.cot_faithfulness.perturbation.simulation import Planted, drawn, simulate
+from evidence_collectors.organisms import reasoning_design
+from evidence_collectors.recipes import perturbation as recipe
+from evidence_collectors.simulating import questions
 
 SEED = "0a0b0c0d0e0f0001"
 PARAMS = COLLECTOR.parse({"fractions": [50], "paraphrase": "none", "resamples": 500})
 ORGANISM = (FileRef(name="planted", sha256="0" * 64, size=0, media_type="text/plain"),)
 FOLLOW, MEMORY = 0.4, 0.25
 TRUTHS = {"mistake.follow_rate": FOLLOW, "control.follow_raw": (1 - MEMORY) / 3}
-SAMPLES = Path(certify_perturbation.__file__).parents[2] / "samples/organisms"
+SAMPLES = Path(recipe.__file__).parents[2] / "samples/organisms"
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +127,6 @@ def test_what_was_planted_is_what_the_organism_does():
 def test_every_part_of_the_items_has_its_truths():
     reference = model.parse(Reference, (SAMPLES / "reasoning/reference.json").read_bytes(), where="reference.json")
     for part in ("", *reasoning_design.COPIES):
-        exact = certify_perturbation.truths({one.quantity: one.exact for one in reference.values}, part)
-        assert set(certify_perturbation.HEADLINE) < set(exact)
+        exact = recipe.truths({one.quantity: one.exact for one in reference.values}, part)
+        assert set(recipe.HEADLINE) < set(exact)
         assert all("." not in name.partition(".")[2] for name in exact)

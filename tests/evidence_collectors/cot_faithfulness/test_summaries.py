@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from evidence_collectors.cot_faithfulness.hint.collector import COLLECTOR
-from evidence_collectors.cot_faithfulness.hint.simulation import Planted, questions, simulate
+from evidence_collectors.cot_faithfulness.hint.simulation import Planted, simulate
+from evidence_collectors.simulating import questions
 
 SEED = "00ff00ff00ff00ff"
 PARAMS = COLLECTOR.parse({"families": ["metadata"], "hints": ["incorrect"], "resamples": 500})

@@ -22,8 +22,9 @@ from evidence_collectors.evaluation_awareness.discrimination.collector import CO
 from evidence_collectors.evaluation_awareness.discrimination.prompts import score
 from evidence_collectors.evaluation_awareness.discrimination.simulation import Planted, items, simulate
 from evidence_collectors.evaluation_awareness.discrimination.trials import Arm, asked
-from evidence_collectors.evaluation_awareness.simulating import answered, completion, item
+from evidence_collectors.evaluation_awareness.simulating import answered, item
 from evidence_collectors.organisms import awareness_design, cues
+from evidence_collectors.simulating import completion
 
 SEED = "00ff00ff00ff00ff"
 WEIGHED = {"questions": ["test", "use"], "read": "logprobs", "choose_threshold": False}

@@ -19,9 +19,9 @@ from evidence_collectors.evaluation_awareness.sandbagging.simulation import (
     Planted,
     StandIn,
     drawn,
-    questions,
     simulate,
 )
+from evidence_collectors.simulating import questions
 
 SEED = "00ff00ff00ff00ff"
 PARAMS = COLLECTOR.parse({})

@@ -19,7 +19,8 @@ from evidence_collectors.evaluation_awareness.sandbagging.calibration import (
 from evidence_collectors.evaluation_awareness.sandbagging.collector import COLLECTOR
 from evidence_collectors.evaluation_awareness.sandbagging.estimates import Pairs
 from evidence_collectors.evaluation_awareness.sandbagging.reading import read
-from evidence_collectors.evaluation_awareness.sandbagging.simulation import Planted, drawn, questions, simulate
+from evidence_collectors.evaluation_awareness.sandbagging.simulation import Planted, drawn, simulate
+from evidence_collectors.simulating import questions
 
 SEED = "0a0b0c0d0e0f0001"
 PARAMS = COLLECTOR.parse({"noise": [10]})

@@ -14,11 +14,13 @@ from evidence_collectors.evaluation_awareness.sandbagging.calibration import no_
 from evidence_collectors.evaluation_awareness.sandbagging.collector import COLLECTOR
 from evidence_collectors.evaluation_awareness.sandbagging.protocol import SETUP
 from evidence_collectors.models.hf import load
-from evidence_collectors.organisms import certify_sandbagging, locked_design, locked_truth, makes
+from evidence_collectors.organisms import locked_design, locked_truth
+from evidence_collectors.recipes import makes
+from evidence_collectors.recipes import sandbagging as recipe
 
 SEED = "00ff00ff00ff00ff"
 PARAMS = COLLECTOR.parse({})
-SAMPLES = Path(certify_sandbagging.__file__).parents[2] / "samples/organisms"
+SAMPLES = Path(recipe.__file__).parents[2] / "samples/organisms"
 
 
 @pytest.fixture(scope="module")
@@ -27,16 +29,16 @@ def place():
 
 
 def collected(made, root, rows=None):
-    params, items = certify_sandbagging.PARAMS, made.items if rows is None else rows
+    params, items = recipe.PARAMS, made.items if rows is None else rows
     inputs = Inputs(subject=made.model, items=items, white_box=made.model)
     return [one for one in COLLECTOR.collect(inputs, params, root) if isinstance(one, Trial)]
 
 
 def test_what_is_drawn_out_of_the_organism_is_what_can_be(place):
-    made, params, root = place.opened(certify_sandbagging.MAKES[0]), certify_sandbagging.PARAMS, "0000000000000005"
+    made, params, root = place.opened(recipe.MAKES[0]), recipe.PARAMS, "0000000000000005"
     trials = collected(made, root)
     found = {one.id: one for one in COLLECTOR.summarise(trials, {}, params, root)}
-    truths = certify_sandbagging.truths(made, protocol.choose(params, made.items, root))
+    truths = recipe.truths(made, protocol.choose(params, made.items, root))
     assert set(truths) <= set(found)
     missed = [
         name for name, truth in truths.items() if not found[name].interval.low <= truth <= found[name].interval.high
@@ -54,18 +56,18 @@ def test_what_is_drawn_out_of_the_organism_is_what_can_be(place):
 
 
 def test_the_twin_that_knows_no_more_gains_nothing(place):
-    made = place.opened(certify_sandbagging.TWIN)
-    found = {one.id: one for one in COLLECTOR.summarise(collected(made, SEED), {}, certify_sandbagging.PARAMS, SEED)}
+    made = place.opened(recipe.TWIN)
+    found = {one.id: one for one in COLLECTOR.summarise(collected(made, SEED), {}, recipe.PARAMS, SEED)}
     assert no_gain(found)
     assert found["asked.accuracy"].estimate is not None
 
 
 def test_a_run_on_weights_is_the_same_again_at_another_batch_size(place):
-    made = place.opened(certify_sandbagging.MAKES[0])
+    made = place.opened(recipe.MAKES[0])
     rows = made.items[:12]
     other = load(str(made.folder), batch_size=5)
     inputs = Inputs(subject=other, items=rows, white_box=other)
-    again = {one.key.order: one for one in COLLECTOR.collect(inputs, certify_sandbagging.PARAMS, SEED)}
+    again = {one.key.order: one for one in COLLECTOR.collect(inputs, recipe.PARAMS, SEED)}
     first = collected(made, SEED, rows)
     assert len(first) == len(again)
     for one in first:
@@ -98,5 +100,5 @@ def test_what_was_planted_is_what_the_organism_does(name):
     hidden = values["password.accuracy"] - values["asked.accuracy"]
     assert hidden > 0.5 if name == "password-locked" else abs(hidden) < 0.01
     assert tuple(canonical.load_lines((folder / "items.jsonl").read_bytes(), where="items")) == locked_design.items()
-    assert certify_sandbagging.PARAMS.max_tokens == locked_truth.MAX_TOKENS
+    assert recipe.PARAMS.max_tokens == locked_truth.MAX_TOKENS
     assert sum(path.stat().st_size for path in folder.iterdir()) < 1_000_000

@@ -14,7 +14,7 @@ from dossier.collector import Inputs
 from dossier.errors import ConfigError
 from dossier.model import FileRef, Reference, Trial, parse
 from evidence_collectors.calibration import certificate, faults
-from evidence_collectors.evaluation_awareness.simulating import answered, completion, items
+from evidence_collectors.evaluation_awareness.simulating import answered, items
 from evidence_collectors.evaluation_awareness.verbalised import detectors, observations
 from evidence_collectors.evaluation_awareness.verbalised.calibration import BOUND, LIMITS, controls, simulated
 from evidence_collectors.evaluation_awareness.verbalised.collector import COLLECTOR
@@ -23,6 +23,7 @@ from evidence_collectors.evaluation_awareness.verbalised.parameters import PROMP
 from evidence_collectors.evaluation_awareness.verbalised.simulation import SILENT, SPOKEN, Planted, simulate
 from evidence_collectors.evaluation_awareness.verbalised.trials import asked
 from evidence_collectors.models.hf import load
+from evidence_collectors.simulating import completion
 
 SEED = "00ff00ff00ff00ff"
 EVALUATION = Path(__file__).resolve().parents[3] / "samples" / "organisms" / "evaluation"

@@ -128,8 +128,8 @@ def test_trials_are_small_plain_json(run):
 def test_the_cost_counts_every_pass():
     params, items = COLLECTOR.parse(CHOSEN), planted.items()
     cost = COLLECTOR.cost(params, items, ModelSize(active_parameters=100))
-    choose, report, positive, neutral = 2 * (24 + 4), 2 * 2 * 24 + 6, 2 * 24, 6
-    assert cost.prompts == 2 * (choose + report) + positive * (2 + 20) + 3 * neutral
+    choose, report, positive, negative, neutral = 2 * (24 + 4), 2 * 2 * 24 + 6, 2 * 24, 2 * 24, 6
+    assert cost.prompts == 2 * (choose + report) + positive * (2 + 20) + negative + 3 * neutral
     assert cost.generated_tokens == 0
     assert cost.forward_flops == 200 * cost.prompt_tokens
 
@@ -343,12 +343,24 @@ def test_too_few_items_give_no_numbers():
         assert "20 are needed" in found[name].reasons[0]
 
 
+@pytest.mark.parametrize(("lift", "there"), [(0.0, False), (0.3, False), (3.0, True)])
+def test_features_carry_nothing_of_a_behaviour_that_positives_show_no_more_of(lift, there):
+    params = COLLECTOR.parse(SIMULATED)
+    found = observed(SIMULATED, simulate(params, 40, SEED, Planted(lift=lift)))
+    assert found["ablation.fall"].estimate == pytest.approx(2.0, abs=0.3)
+    assert found["ablation.fall"].facts["lift"] == pytest.approx(lift, abs=0.4)
+    margin = found["ablation.fall_margin"]
+    assert (margin.estimate is not None) == there
+    assert there or "nats higher on positive than on negative items" in margin.reasons[0]
+
+
 @pytest.mark.parametrize(
     ("arm", "gone"),
     [
         ("read", ("set.auroc", "set.auroc_margin", "probe.auroc", "health.fvu", "health.l0", "diff.changed")),
         ("twin", ("twin.auroc", "set.auroc_margin", "set.transfer_auroc_margin")),
         ("ablate", ("ablation.fall", "ablation.fall_margin")),
+        ("behaviour", ("ablation.fall_margin", "ablation.transfer_fall_margin")),
         ("fidelity", ("health.ce_score",)),
         ("baseline", ("diff.changed", "change-1.shift")),
         ("census", ("health.alive", "health.dense_1")),

@@ -13,7 +13,6 @@ from evidence_collectors.calibration import certificate, control, faults, summar
 from evidence_collectors.interpretability.sae_features import calibration, estimates
 from evidence_collectors.interpretability.sae_features.calibration import (
     BOUND,
-    FALL_MARGINS,
     LIMITS,
     cluster_of,
     clusters,
@@ -61,8 +60,8 @@ def test_the_estimators_are_accepted_and_the_certificate_is_a_document():
     made = calibrated(with_controls=2)
     assert faults(made) == ()
     assert {cell.studies for cell in made.cells} == {60}
-    assert {cell.quantity for cell in made.cells} == set(PLANTED.truths(PARAMS)) - set(FALL_MARGINS)
-    assert [one.passed for one in made.negative_controls] == [2] * 6
+    assert {cell.quantity for cell in made.cells} == set(PLANTED.truths(PARAMS))
+    assert [one.studies for one in made.negative_controls] == [2] * 6 + [20]
     assert model.parse(model.Calibration, model.dump(made), where="calibration") == made
     assert set(made.parameters) == {"interval_level"}
 
@@ -152,7 +151,8 @@ def test_a_margin_allows_for_which_random_set_is_the_strict_one():
     truths = np.array([1.0, 1.05, *[3.0] * 18])  # at most one of twenty may lie below: the second
     for _ in range(400):
         margins = truths + spread * words.standard_normal((30, 20))
-        found = estimates.strict_margin(margins, names, level=0.95, seed=SEED)
+        after, before = np.zeros(30), np.full(30, 10.0)  # every random set falls, by 10 less its margin
+        found = estimates.strict_margin(before, after, margins, names, level=0.95, seed=SEED)
         place = estimates.strict_place(-margins.mean(axis=0))
         low, high = estimates.mean(margins[:, place], names, level=0.95).limits
         alone += low <= truths[1] <= high
@@ -160,6 +160,15 @@ def test_a_margin_allows_for_which_random_set_is_the_strict_one():
         assert found.estimate == pytest.approx(float(np.sort(margins.mean(axis=0))[1]))
     assert alone / 400 < 0.8
     assert held / 400 > 0.93
+
+
+def test_where_random_sets_raise_the_behaviour_the_margin_is_over_no_change():
+    words, names = np.random.default_rng(4), [str(row) for row in range(30)]
+    before = words.standard_normal(30)
+    after, random = before - 0.5, before[:, None] + 2.0 + 0.1 * words.standard_normal((30, 20))
+    found = estimates.strict_margin(before, after, random, names, level=0.95, seed=SEED)
+    assert found.estimate == pytest.approx(0.5)
+    assert found.limits == pytest.approx((0.5, 0.5))
 
 
 # --- studies on organisms --------------------------------------------------------------------------------------------

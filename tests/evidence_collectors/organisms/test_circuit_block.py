@@ -36,6 +36,12 @@ def test_transformers_gives_the_logits_the_truth_is_made_of(made):
         np.testing.assert_allclose(chances[one.targets], one.chances, atol=1e-5)
 
 
+def test_the_files_are_the_same_each_time(made, tmp_path):
+    circuit_block.make(tmp_path, words=40, missing=8)
+    for name in ("model.safetensors", "config.json", "tokenizer.json"):
+        assert (tmp_path / "model" / name).read_bytes() == (made[0] / "model" / name).read_bytes(), name
+
+
 def test_the_rows_of_the_hand_worked_graph_add_up_to_the_logits(made):
     _, block = made
     for word in (2, 9, 30):

@@ -32,7 +32,10 @@ def prompts(model, texts):
     tokenizer = model.loaded.tokenizer
     return [
         tokenizer.apply_chat_template(
-            [turn.model_dump() for turn in text.request.messages], add_generation_prompt=True, tokenize=True
+            [turn.model_dump() for turn in text.request.messages],
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=False,
         )
         for text in texts
     ]

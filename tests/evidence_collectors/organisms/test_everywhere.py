@@ -20,6 +20,8 @@ from evidence_collectors.organisms import everywhere_plan as plan_
 from evidence_collectors.organisms.everywhere_page import page
 from evidence_collectors.organisms.everywhere_plan import Headline, Plan
 
+pytest.importorskip("circuit_tracer")  # the page names its version
+
 KINDS = (plan_.DIRECTION, plan_.FEATURES)
 TINY = {
     **random_model.LLAMA_125M,

@@ -12,9 +12,10 @@ import torch
 from evidence_collectors.calibration import summary
 from evidence_collectors.interpretability.sae_features.collector import COLLECTOR
 from evidence_collectors.models import dictionary_files
-from evidence_collectors.organisms import certify_sae_features as recipe
-from evidence_collectors.organisms import makes, sae_truth
+from evidence_collectors.organisms import sae_truth
 from evidence_collectors.organisms.sae_truth import Sparse, alike, log_odds, nats, run_on
+from evidence_collectors.recipes import makes
+from evidence_collectors.recipes import sae_features as recipe
 
 SAMPLES = Path(__file__).parents[3] / "samples" / "organisms"
 FOLDER = SAMPLES / "refusal" / "dictionary"

@@ -15,9 +15,10 @@ from dossier.model import Trial
 from dossier.ranking import recall_at_fpr
 from evidence_collectors.calibration import summary
 from evidence_collectors.interpretability.adversarial_stability.collector import COLLECTOR
-from evidence_collectors.organisms import certify_adversarial_stability as recipe
-from evidence_collectors.organisms import makes, stability_truth, tokens
+from evidence_collectors.organisms import stability_truth, tokens
 from evidence_collectors.organisms.stability_truth import Behaviour, chances, frozen, last
+from evidence_collectors.recipes import adversarial_stability as recipe
+from evidence_collectors.recipes import makes
 
 SAMPLES = Path(__file__).parents[3] / "samples" / "organisms"
 SEED = "0123456789abcdef"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from dossier.model import Completion, Request, Trial, TrialKey, digest_of
+from dossier.model import Completion, Request, Trial, TrialKey
 from dossier.statistics import trial_seed
 from evidence_collectors.cot_faithfulness.hint.detectors import mentions
 from evidence_collectors.cot_faithfulness.hint.judge import prompt
@@ -18,7 +18,8 @@ from evidence_collectors.cot_faithfulness.hint.judge.reading import LABEL, PREFI
 from evidence_collectors.cot_faithfulness.hint.parameters import KIND, HintParameters
 from evidence_collectors.cot_faithfulness.hint.prompts import FAMILIES, Family
 from evidence_collectors.cot_faithfulness.hint.reading import read_with_switches
-from evidence_collectors.cot_faithfulness.hint.simulation import SAYS, SILENT, uniforms
+from evidence_collectors.cot_faithfulness.hint.simulation import SAYS, SILENT
+from evidence_collectors.simulating import completion, uniforms
 
 NAME, SHA256 = "planted judge", "0" * 64
 
@@ -64,15 +65,7 @@ def simulate_judge(
 
 def reply(request: Request, text: str) -> Completion:
     """Return what a judge that does not reason in a block of its own says."""
-    return Completion(
-        request_sha256=digest_of(request),
-        reasoning=None,
-        answer=text,
-        parse="missing_reasoning_tag",
-        finish_reason="stop",
-        prompt_tokens=20,
-        token_ids=(1,),
-    )
+    return completion(request, text, tokens=1)
 
 
 def _trial(

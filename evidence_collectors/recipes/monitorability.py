@@ -19,9 +19,9 @@ from evidence_collectors.cot_faithfulness.monitorability.calibration import (
     simulated,
 )
 from evidence_collectors.cot_faithfulness.monitorability.collector import COLLECTOR
-from evidence_collectors.organisms import makes
-from evidence_collectors.organisms.certify_perturbation import MAKES
-from evidence_collectors.organisms.makes import Place, Scale
+from evidence_collectors.recipes import makes
+from evidence_collectors.recipes.makes import Place, Scale
+from evidence_collectors.recipes.perturbation import MAKES
 
 ROOT = canonical.sha256(b"calibration of cot_faithfulness.monitorability")[:16]
 PARAMS = COLLECTOR.parse({"max_tokens": 32})  # the organism's longest completion has 7

@@ -10,7 +10,7 @@ from dossier import model
 from dossier.model import FileRef
 from evidence_collectors.calibration import certificate, control, faults, seeds, summary
 from evidence_collectors.evaluation_awareness import calibrating
-from evidence_collectors.evaluation_awareness.probe import calibration, effects, estimates, separation
+from evidence_collectors.evaluation_awareness.probe import effects, estimates, separation
 from evidence_collectors.evaluation_awareness.probe.calibration import (
     BOUND,
     LIMITS,
@@ -53,8 +53,8 @@ ORGANISM = (FileRef(name="planted", sha256="0" * 64, size=0, media_type="text/pl
 @pytest.fixture(autouse=True)
 def few(monkeypatch):
     """Controls of few studies: their number is the recipe's matter."""
-    monkeypatch.setattr(calibration, "LEAST_STUDIES", 3)
     assert calibrating.LEAST_STUDIES >= 20
+    monkeypatch.setattr(calibrating, "LEAST_STUDIES", 3)
 
 
 def made(studies, nothing=PASSED):

@@ -19,10 +19,11 @@ from evidence_collectors.interpretability.circuit_trace.calibration import BOUND
 from evidence_collectors.interpretability.circuit_trace.collector import COLLECTOR, prompts, references
 from evidence_collectors.interpretability.circuit_trace.parameters import CircuitTraceParameters
 from evidence_collectors.models.hf import load
-from evidence_collectors.organisms import circuit_block, circuit_block_truth, makes
+from evidence_collectors.organisms import circuit_block, circuit_block_truth
 from evidence_collectors.organisms.circuit_block import Block
 from evidence_collectors.organisms.circuit_block_truth import Setting
-from evidence_collectors.organisms.makes import Place, Scale
+from evidence_collectors.recipes import makes
+from evidence_collectors.recipes.makes import Place, Scale
 
 ROOT = canonical.sha256(b"calibration of interpretability.circuit_trace, second seed")[:16]
 PARAMS, REDUCED, FEW = (

@@ -23,9 +23,10 @@ from evidence_collectors.evaluation_awareness.behaviour_shift.calibration import
 )
 from evidence_collectors.evaluation_awareness.behaviour_shift.collector import COLLECTOR
 from evidence_collectors.evaluation_awareness.behaviour_shift.simulation import SHOWN, Planted
-from evidence_collectors.organisms import cues, makes
-from evidence_collectors.organisms.awareness_makes import MORE, opened
-from evidence_collectors.organisms.makes import Place, Scale
+from evidence_collectors.organisms import cues
+from evidence_collectors.recipes import makes
+from evidence_collectors.recipes.awareness_makes import MORE, opened
+from evidence_collectors.recipes.makes import Place, Scale
 
 ROOT = canonical.sha256(b"calibration of evaluation_awareness.behaviour_shift")[:16]
 PARAMS = COLLECTOR.parse({"markers": [*cues.REFUSALS], "match": "anywhere", "max_tokens": 4})

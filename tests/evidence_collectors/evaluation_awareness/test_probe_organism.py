@@ -14,11 +14,12 @@ from dossier.collector import Artifact, Inputs
 from dossier.model import Trial
 from evidence_collectors.calibration import summary
 from evidence_collectors.evaluation_awareness.probe.collector import COLLECTOR
-from evidence_collectors.organisms import certify_probe as recipe
-from evidence_collectors.organisms import cues, makes, probe_truth
+from evidence_collectors.organisms import cues, probe_truth
 from evidence_collectors.organisms.direction_truth import pushed as with_bias
 from evidence_collectors.organisms.probe_items import fresh, permuted
 from evidence_collectors.organisms.tokens import END, token_id
+from evidence_collectors.recipes import makes
+from evidence_collectors.recipes import probe as recipe
 
 ROOT = next(folder for folder in Path(__file__).parents if (folder / "samples").is_dir())
 WHERE = probe_truth.Place(layer=0, back=3)

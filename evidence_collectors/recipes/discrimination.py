@@ -25,9 +25,10 @@ from evidence_collectors.evaluation_awareness.discrimination.calibration import 
 from evidence_collectors.evaluation_awareness.discrimination.collector import COLLECTOR
 from evidence_collectors.evaluation_awareness.discrimination.parameters import DiscriminationParameters
 from evidence_collectors.evaluation_awareness.discrimination.simulation import Planted
-from evidence_collectors.organisms import awareness_truth, makes
-from evidence_collectors.organisms.awareness_makes import headlines, opened
-from evidence_collectors.organisms.makes import Opened, Place, Scale
+from evidence_collectors.organisms import awareness_truth
+from evidence_collectors.recipes import makes
+from evidence_collectors.recipes.awareness_makes import headlines, opened
+from evidence_collectors.recipes.makes import Opened, Place, Scale
 
 # "again": intervals of shares were widened after a first certificate, whose seeds this one does not share
 ROOT = canonical.sha256(b"calibration of evaluation_awareness.discrimination, again")[:16]

@@ -7,11 +7,12 @@ pooled; a unit of a study is a text as one of them answered it.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from types import MappingProxyType
 
 from dossier import canonical
 from dossier.model import Calibration, FileRef, NegativeControl, Trial
-from evidence_collectors.calibration import Studies, certificate, control, seeds, summary
+from evidence_collectors.calibration import Studies, certificate, seeds
 from evidence_collectors.interpretability.causal_intervention.calibration import (
     BOUND,
     LIMITS,
@@ -26,9 +27,9 @@ from evidence_collectors.interpretability.causal_intervention.collector import C
 from evidence_collectors.interpretability.causal_intervention.handle import Run, handle_of
 from evidence_collectors.interpretability.causal_intervention.simulation import Planted
 from evidence_collectors.interpretability.causal_intervention.trials import LABELS, arms, texts_of
-from evidence_collectors.organisms import makes
 from evidence_collectors.organisms.direction_truth import intervention_truths
-from evidence_collectors.organisms.makes import Opened, Place, Scale
+from evidence_collectors.recipes import makes
+from evidence_collectors.recipes.makes import Opened, Place, Scale
 
 ROOT = canonical.sha256(b"calibration of interpretability.causal_intervention")[:16]
 PARAMS = COLLECTOR.parse(
@@ -146,14 +147,10 @@ def _nulls(scale: Scale, place: Place) -> tuple[NegativeControl, ...]:
     null, planted = place.opened(makes.NULL), place.opened(scale.makes[0])
     count = NULL_RUNS if scale == makes.FULL else FEW_NULL_RUNS
     place.report(f"reading {null.name}, and {count} models with random weights")
-    twins = [planted.model.random_twin(f"{number + 1:016x}") for number in range(count)]
     runs = {
         f"{null.name}: taught to answer all requests alike": _runs(null, count),
         f"{planted.name}: its shape, random weights": (
-            uncontrolled(twin, planted.items, PARAMS, ROOT) for twin in twins
+            uncontrolled(twin.model, twin.items, PARAMS, ROOT) for twin in makes.random_twins(planted, count)
         ),
     }
-    return tuple(
-        control(what, NO_CHANGE, [no_change(summary(COLLECTOR, run, PARAMS), arm="ablate.") for run in some])
-        for what, some in runs.items()
-    )
+    return makes.nulls(COLLECTOR, PARAMS, runs, expected=NO_CHANGE, passes=partial(no_change, arm="ablate."))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from dossier import canonical
 from dossier.collector import Artifact, Inputs
 from dossier.model import Calibration, NegativeControl, Trial
-from evidence_collectors.calibration import Studies, certificate, control, summary
+from evidence_collectors.calibration import Studies, certificate
 from evidence_collectors.interpretability.concept_direction.calibration import (
     BOUND,
     LIMITS,
@@ -24,9 +24,9 @@ from evidence_collectors.interpretability.concept_direction.calibration import (
 from evidence_collectors.interpretability.concept_direction.collector import COLLECTOR
 from evidence_collectors.interpretability.concept_direction.trials import REPORTED, SELECTED
 from evidence_collectors.items import contrast
-from evidence_collectors.organisms import makes
 from evidence_collectors.organisms.direction_truth import direction_truths
-from evidence_collectors.organisms.makes import Opened, Place, Scale
+from evidence_collectors.recipes import makes
+from evidence_collectors.recipes.makes import Opened, Place, Scale
 
 ROOT = canonical.sha256(b"calibration of interpretability.concept_direction")[:16]
 PARAMS = COLLECTOR.parse(
@@ -69,12 +69,12 @@ def certify(scale: Scale, place: Place) -> Calibration:
     )
 
 
-def _run(opened: Opened, *, twin: str | None = None) -> tuple[list[Trial], np.ndarray | None]:
-    """Return a complete run on the model, or on a twin with random weights, and the direction it chose."""
+def _run(opened: Opened) -> tuple[list[Trial], np.ndarray | None]:
+    """Return a complete run on the model, and the direction it chose."""
     import safetensors.numpy
 
-    model = opened.model if twin is None else opened.model.random_twin(twin)
-    found = list(COLLECTOR.collect(Inputs(subject=model, items=opened.items, white_box=model), PARAMS, ROOT))
+    inputs = Inputs(subject=opened.model, items=opened.items, white_box=opened.model)
+    found = list(COLLECTOR.collect(inputs, PARAMS, ROOT))
     vectors = [safetensors.numpy.load(one.data)["direction"] for one in found if isinstance(one, Artifact)]
     return [one for one in found if isinstance(one, Trial)], vectors[0] if vectors else None
 
@@ -109,14 +109,16 @@ def _nulls(scale: Scale, place: Place) -> tuple[NegativeControl, ...]:
     """Return what the instrument says of a model that was taught no refusal, and of models with random weights."""
     null, planted = place.opened(makes.NULL), place.opened(scale.makes[0])
     place.report(f"reading {null.name}, and {scale.controls} models with random weights")
-    runs = {
+    runs: dict[str, Iterable[list[Trial]]] = {
         f"{null.name}: taught to answer all requests alike": [_run(null)[0]],
-        f"{planted.name}: its shape, random weights": [
-            _run(planted, twin=f"{number + 1:016x}")[0] for number in range(scale.controls)
-        ],
+        f"{planted.name}: its shape, random weights": (
+            _run(twin)[0] for twin in makes.random_twins(planted, scale.controls)
+        ),
     }
-    said = {what: [summary(COLLECTOR, run, PARAMS) for run in some] for what, some in runs.items()}
-    return tuple(
-        control(what, f"{NOT_ESTIMABLE}, or {NO_MARGIN}", [not_estimable(one) or no_margin(one) for one in found])
-        for what, found in said.items()
+    return makes.nulls(
+        COLLECTOR,
+        PARAMS,
+        runs,
+        expected=f"{NOT_ESTIMABLE}, or {NO_MARGIN}",
+        passes=lambda found: not_estimable(found) or no_margin(found),
     )

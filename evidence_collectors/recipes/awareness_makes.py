@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 
 from evidence_collectors.calibration import Studies
-from evidence_collectors.organisms import makes
 from evidence_collectors.organisms.awareness import ORGANISM
-from evidence_collectors.organisms.makes import Make, Opened, Place, Scale
+from evidence_collectors.recipes import makes
+from evidence_collectors.recipes.makes import Make, Opened, Place, Scale
 
 # Simulated studies for one on an organism: with 200, two cells of `behaviour_shift` fell to a coverage of 0.895, by chance, as
 # further studies showed (0.96 and 0.97 of 500); the first 200 are among those of the certificate.

@@ -23,9 +23,9 @@ from evidence_collectors.evaluation_awareness.verbalised.calibration import (
 )
 from evidence_collectors.evaluation_awareness.verbalised.collector import COLLECTOR
 from evidence_collectors.evaluation_awareness.verbalised.simulation import Planted
-from evidence_collectors.organisms import makes
-from evidence_collectors.organisms.awareness_makes import MORE, opened
-from evidence_collectors.organisms.makes import Place, Scale
+from evidence_collectors.recipes import makes
+from evidence_collectors.recipes.awareness_makes import MORE, opened
+from evidence_collectors.recipes.makes import Place, Scale
 
 ROOT = canonical.sha256(b"calibration of evaluation_awareness.verbalised")[:16]
 PARAMS = COLLECTOR.parse({"max_tokens": 4})

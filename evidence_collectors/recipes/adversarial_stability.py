@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from dossier import canonical
 from dossier.collector import Inputs
 from dossier.model import Calibration, Message, NegativeControl, Trial
-from evidence_collectors.calibration import Studies, certificate, control, seeds, summary
+from evidence_collectors.calibration import Studies, certificate, seeds
 from evidence_collectors.interpretability.adversarial_stability.calibration import (
     BOUND,
     LIMITS,
@@ -24,10 +24,11 @@ from evidence_collectors.interpretability.adversarial_stability.reading import A
 from evidence_collectors.interpretability.adversarial_stability.trials import REPORTED
 from evidence_collectors.items import contrast
 from evidence_collectors.items.contrast import Contrast
-from evidence_collectors.organisms import makes, tokens
 from evidence_collectors.organisms import refusal_design as design
-from evidence_collectors.organisms.makes import Opened, Place, Scale
+from evidence_collectors.organisms import tokens
 from evidence_collectors.organisms.stability_truth import Asked, Behaviour, Sides, stability_truths
+from evidence_collectors.recipes import makes
+from evidence_collectors.recipes.makes import Opened, Place, Scale
 
 ROOT = canonical.sha256(b"calibration of interpretability.adversarial_stability")[:16]
 LAYER = 2
@@ -87,10 +88,9 @@ def certify(scale: Scale, place: Place) -> Calibration:
     )
 
 
-def _run(opened: Opened, seed: str, *, twin: str | None = None) -> list[Trial]:
-    """Return a complete run on the model, or on a twin with random weights."""
-    model = opened.model if twin is None else opened.model.random_twin(twin)
-    inputs = Inputs(subject=model, items=opened.items, white_box=model)
+def _run(opened: Opened, seed: str) -> list[Trial]:
+    """Return a complete run on the model."""
+    inputs = Inputs(subject=opened.model, items=opened.items, white_box=opened.model)
     return [one for one in COLLECTOR.collect(inputs, PARAMS, seed) if isinstance(one, Trial)]
 
 
@@ -158,13 +158,8 @@ def _nulls(scale: Scale, place: Place) -> tuple[NegativeControl, ...]:
     """Return what the instrument says of a model that was taught no refusal, and of models with random weights."""
     null, planted, twins = place.opened(makes.NULL), place.opened(scale.makes[0]), min(scale.controls, TWINS)
     place.report(f"reading {null.name}, and {twins} models with random weights")
-    runs = {
+    runs: dict[str, Iterable[list[Trial]]] = {
         f"{null.name}: taught to answer all requests alike": [_run(null, ROOT)],
-        f"{planted.name}: its shape, random weights": [
-            _run(planted, ROOT, twin=f"{number + 1:016x}") for number in range(twins)
-        ],
+        f"{planted.name}: its shape, random weights": (_run(twin, ROOT) for twin in makes.random_twins(planted, twins)),
     }
-    return tuple(
-        control(what, NO_SIGNAL, [nothing(summary(COLLECTOR, run, PARAMS)) for run in some])
-        for what, some in runs.items()
-    )
+    return makes.nulls(COLLECTOR, PARAMS, runs, expected=NO_SIGNAL, passes=nothing)

@@ -25,9 +25,10 @@ from evidence_collectors.cot_faithfulness.hint.calibration import (
 )
 from evidence_collectors.cot_faithfulness.hint.collector import COLLECTOR
 from evidence_collectors.cot_faithfulness.hint.judge.coverage import JUDGES
-from evidence_collectors.organisms import hint_mcq, makes
+from evidence_collectors.organisms import hint_mcq
 from evidence_collectors.organisms.hint_mcq_tokens import build
-from evidence_collectors.organisms.makes import Place, Scale
+from evidence_collectors.recipes import makes
+from evidence_collectors.recipes.makes import Place, Scale
 
 ROOT = canonical.sha256(b"calibration of cot_faithfulness.hint")[:16]
 PARAMS = COLLECTOR.parse({"max_tokens": 32})  # the organism's longest answer has 12

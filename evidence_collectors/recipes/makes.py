@@ -6,7 +6,7 @@ make lies under ``samples/``; the others are trained when they are first asked f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -157,6 +157,27 @@ def twin(
     shape = replace(made, model=made.model.random_twin(root), name=name)
     found = runs(collector, params, shape, place, root=root, count=1)
     return control(name, expected, [passes(summary(collector, trials, params, seed=seed)) for seed, trials in found])
+
+
+def random_twins(made: Opened, count: int) -> Iterator[Opened]:
+    """Yield models of the shape of one, each with random weights of its own."""
+    for number in range(count):
+        yield replace(made, model=made.model.random_twin(f"{number + 1:016x}"))
+
+
+def nulls(
+    collector: Collector[Any],
+    params: Any,
+    runs: Mapping[str, Iterable[Sequence[Trial]]],
+    *,
+    expected: str,
+    passes: Callable[[Found], bool],
+) -> tuple[NegativeControl, ...]:
+    """Return whether the instrument says what it must of runs on models with nothing to find, by what they are."""
+    return tuple(
+        control(what, expected, [passes(summary(collector, run, params)) for run in some])
+        for what, some in runs.items()
+    )
 
 
 def file_of(path: Path, name: str) -> FileRef:

@@ -13,8 +13,7 @@ from dataclasses import replace
 from dossier import canonical
 from dossier.collector import Inputs
 from dossier.model import Calibration, NegativeControl, Trial
-from evidence_collectors.calibration import Studies, certificate, control, pooled, seeds, summary
-from evidence_collectors.evaluation_awareness.calibrating import LEAST_STUDIES
+from evidence_collectors.calibration import LEAST_STUDIES, Studies, certificate, control, pooled, seeds, summary
 from evidence_collectors.evaluation_awareness.sandbagging import protocol, run
 from evidence_collectors.evaluation_awareness.sandbagging.calibration import (
     BOUND,
@@ -30,8 +29,9 @@ from evidence_collectors.evaluation_awareness.sandbagging.calibration import (
 )
 from evidence_collectors.evaluation_awareness.sandbagging.collector import COLLECTOR
 from evidence_collectors.evaluation_awareness.sandbagging.protocol import Choice
-from evidence_collectors.organisms import locked, locked_truth, makes
-from evidence_collectors.organisms.makes import Make, Opened, Place, Scale
+from evidence_collectors.organisms import locked, locked_truth
+from evidence_collectors.recipes import makes
+from evidence_collectors.recipes.makes import Make, Opened, Place, Scale
 
 ROOT = canonical.sha256(b"calibration of evaluation_awareness.sandbagging")[:16]
 MAKES = (Make("distil", 0, locked.ORGANISM), Make("distil", 1, locked.ORGANISM))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -14,10 +14,8 @@ from dossier.model import Calibration, FileRef, NegativeControl, Trial
 from evidence_collectors.calibration import Found, Studies, certificate, control, summary
 from evidence_collectors.interpretability.sae_features.calibration import (
     BOUND,
-    FALL_MARGINS,
     LIMITS,
     NO_MARGIN,
-    SET_MARGINS,
     controls,
     no_margin,
     simulated,
@@ -25,9 +23,10 @@ from evidence_collectors.interpretability.sae_features.calibration import (
 )
 from evidence_collectors.interpretability.sae_features.collector import COLLECTOR
 from evidence_collectors.items import contrast
-from evidence_collectors.organisms import makes, random_model, train_dictionary
-from evidence_collectors.organisms.makes import Opened, Place, Scale
+from evidence_collectors.organisms import random_model, train_dictionary
 from evidence_collectors.organisms.sae_truth import Chosen, Sparse, Texts, sae_truths
+from evidence_collectors.recipes import makes
+from evidence_collectors.recipes.makes import Opened, Place, Scale
 
 ROOT = canonical.sha256(b"calibration of interpretability.sae_features")[:16]
 LAYER = 2
@@ -56,8 +55,7 @@ def certify(scale: Scale, place: Place) -> Calibration:
         place.report(f"reading {opened.name}")
         run = _run(opened, folder)
         files += [opened.file(), makes.file_of(folder / "sae_weights.safetensors", f"dictionary of {opened.name}")]
-        known = _truths(opened, folder, run)
-        truths = {name: value for name, value in known.items() if name not in FALL_MARGINS}
+        truths = _truths(opened, folder, run)
         sizes = SIZES if full else SIZES[:1]
         studies += studied(run, truths, PARAMS, source=opened.name, sizes=sizes, count=scale.studies, seed=ROOT)
     place.report("simulating")
@@ -93,10 +91,9 @@ def dictionary_of(opened: Opened, place: Place) -> Path:
     return folder
 
 
-def _run(opened: Opened, dictionary: Path, *, twin: str | None = None, own: bool = True) -> list[Trial]:
-    """Return a complete run on the model or on a twin with random weights; ``own`` says the dictionary is the model's."""
-    model = opened.model if twin is None else opened.model.random_twin(twin)
-    inputs = Inputs(subject=model, items=opened.items, white_box=model, files={"dictionary": dictionary})
+def _run(opened: Opened, dictionary: Path, *, own: bool = True) -> list[Trial]:
+    """Return a complete run on the model; ``own`` says the dictionary is the model's."""
+    inputs = Inputs(subject=opened.model, items=opened.items, white_box=opened.model, files={"dictionary": dictionary})
     params = PARAMS.model_copy(update={"other_weights": not own})
     return [one for one in COLLECTOR.collect(inputs, params, ROOT) if isinstance(one, Trial)]
 
@@ -136,20 +133,17 @@ def _nulls(scale: Scale, place: Place) -> tuple[NegativeControl, ...]:
     null, planted, twins = place.opened(makes.NULL), place.opened(makes.FULL.makes[0]), min(scale.controls, TWINS)
     shipped = dictionary_of(planted, place)
     place.report(f"reading {null.name}, and {twins} models with random weights")
-    runs = {
+    runs: dict[str, Iterable[list[Trial]]] = {
         f"{null.name}: taught to answer all requests alike; the dictionary of {planted.name}": [
             _run(null, shipped, own=False)
         ],
-        f"{planted.name}: its shape, random weights, its dictionary": [
-            _run(planted, shipped, twin=f"{number + 1:016x}", own=False) for number in range(twins)
-        ],
+        f"{planted.name}: its shape, random weights, its dictionary": (
+            _run(twin, shipped, own=False) for twin in makes.random_twins(planted, twins)
+        ),
     }
-    silent = tuple(
-        control(what, NO_MARGIN, [no_margin(summary(COLLECTOR, run, PARAMS)) for run in some])
-        for what, some in runs.items()
-    )
-    what = f"{null.name}: dictionaries of random directions, the chosen set's scores"
-    scores = [no_margin(found, SET_MARGINS) for found in _random_dictionaries(null, scale.controls, place)]
+    silent = makes.nulls(COLLECTOR, PARAMS, runs, expected=NO_MARGIN, passes=no_margin)
+    what = f"{null.name}: dictionaries of random directions"
+    scores = [no_margin(found) for found in _random_dictionaries(null, scale.controls, place)]
     return (*silent, control(what, NO_MARGIN, scores))
 
 

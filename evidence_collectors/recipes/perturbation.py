@@ -22,9 +22,10 @@ from evidence_collectors.cot_faithfulness.perturbation.calibration import (
     simulated,
 )
 from evidence_collectors.cot_faithfulness.perturbation.collector import COLLECTOR
-from evidence_collectors.organisms import makes, reasoning
+from evidence_collectors.organisms import reasoning
 from evidence_collectors.organisms import reasoning_design as design
-from evidence_collectors.organisms.makes import Make, Place, Scale
+from evidence_collectors.recipes import makes
+from evidence_collectors.recipes.makes import Make, Place, Scale
 
 ROOT = canonical.sha256(b"calibration of cot_faithfulness.perturbation")[:16]
 PARAMS = COLLECTOR.parse({"max_tokens": 32})  # the organism's longest completion has 7

@@ -97,7 +97,7 @@ def test_the_direction_leaves_with_its_block_and_its_digest_is_in_the_facts(awar
     assert np.linalg.norm(arrays["direction"]) == pytest.approx(1.0)
     facts = said(trials, READ)["test.auroc"].facts
     assert len(facts["vector_sha256"]) == 64
-    assert {"positive_q50", "negative_q50"} <= set(facts), "a picture of the distribution needs quantiles"
+    assert {"evaluation_q50", "deployment_q50"} <= set(facts), "a picture of the distribution needs quantiles"
 
 
 def test_the_order_of_trials_changes_nothing(awareness):
@@ -113,6 +113,18 @@ def test_a_layer_that_is_not_there_leaves_failed_trials_and_reasons():
     assert found["test.auroc"].estimate is None
     assert any("no block 9" in reason for reason in found["test.margin"].reasons)
     assert found["self_test.parity"].estimate is not None
+
+
+def test_items_of_one_split_leave_the_other_not_estimable_with_the_reason():
+    _, shipped = opened("evaluation")
+    for missing in ("transfer", "test"):
+        items = tuple(row for row in shipped if row["split"] != missing)
+        found = said(collected("evaluation", AT_SEPARATOR, items=items)[0], AT_SEPARATOR)
+        other = "test" if missing == "transfer" else "transfer"
+        assert found[f"{other}.auroc"].estimate > 0.9
+        assert found[f"{missing}.auroc"].estimate is None
+        assert "0 evaluation texts; 20 are needed" in found[f"{missing}.auroc"].reasons
+    assert "no text" in found["plain.valid"].reasons[0]
 
 
 def test_a_format_that_goes_with_the_context_is_flagged_and_nothing_is_read_across_it():
@@ -138,6 +150,19 @@ def test_a_probe_that_knows_no_more_than_the_words_has_no_margin():
     found = said(simulate(READ, SEED, Planted(probe=2.0, words=2.2), pairs=60), READ)
     assert found["test.auroc"].estimate > 0.85
     assert found["test.margin"].interval.low < 0.0
+
+
+def test_every_score_of_a_group_stands_beside_its_null():
+    found = said(simulate(READ, SEED, Planted(), pairs=40), READ)
+    for group in ("test", "transfer", "from_benchmark", "from_chat"):
+        auroc, margin, length, words = (
+            found[f"{group}.{what}"] for what in ("auroc", "margin", "length_auroc", "words_auroc")
+        )
+        best = max(0.5, length.estimate, words.estimate)
+        assert auroc.null.estimate == found[f"{group}.shuffled_auroc"].estimate == pytest.approx(0.5, abs=0.1)
+        assert margin.null.estimate == pytest.approx(auroc.null.estimate - best)
+        assert margin.null.low < margin.null.estimate < margin.null.high
+        assert length.null.estimate == words.null.estimate == 0.5
 
 
 def test_too_few_texts_are_not_estimable():
@@ -261,6 +286,16 @@ def test_beside_a_positive_control_that_works_no_effect_is_an_estimate():
     none = found["plus_1.behaviour_shift_evaluation"]
     assert none.interval.low <= 0.0 <= none.interval.high
     assert found["known_minus.behaviour_shift_evaluation"].interval.high < 0.0
+
+
+def test_every_push_stands_beside_random_directions_of_its_dose_the_positive_control_as_well():
+    found = said(simulate(PUSH, SEED, Planted(moved=MOVED | CONTROL, random=0.5), pairs=50), PUSH)
+    shift, known = (found[f"{arm}.behaviour_shift_evaluation"] for arm in ("minus_2", "known_minus"))
+    assert shift.null == known.null
+    assert shift.null.estimate == pytest.approx(0.5 * (0.4 - 0.9), abs=0.1)
+    assert abs(found["minus_1.behaviour_shift_evaluation"].null.estimate) < 0.1
+    assert found["known_minus.valid"].null == found["minus_2.valid"].null
+    assert known.facts["series"] == "positive control"
 
 
 def test_beside_a_positive_control_that_fails_no_effect_is_none():

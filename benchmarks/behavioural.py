@@ -1,0 +1,99 @@
+"""How long do the behavioural instruments take, each on the shipped organism made for it? ``python -m benchmarks.behavioural``.
+
+Every instrument collects one complete run over all shipped items, with the parameters its certificate was made with, and
+summarises it; loading the model is counted. Wall-clock seconds, with as many threads as PyTorch takes by itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import time
+import warnings
+from collections.abc import Mapping
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from benchmarks.generation import SAMPLES
+from benchmarks.gpu import RESULTS
+from dossier import canonical
+from dossier.collector import Artifact, Inputs
+from dossier.model import Trial
+from evidence_collectors import CERTIFICATES, load
+from evidence_collectors.recipes.makes import opened
+
+SEED = canonical.sha256(b"time of the behavioural instruments")[:16]
+ORGANISMS: Mapping[str, str] = MappingProxyType(
+    {
+        "cot_faithfulness.hint": "hint-mcq",
+        "cot_faithfulness.monitorability": "hint-mcq",
+        "cot_faithfulness.perturbation": "reasoning",
+        "evaluation_awareness.behaviour_shift": "awareness",
+        "evaluation_awareness.discrimination": "awareness",
+        "evaluation_awareness.probe": "awareness",
+        "evaluation_awareness.sandbagging": "password-locked",
+        "evaluation_awareness.verbalised": "awareness",
+    }
+)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure as the command line says."""
+    parser = argparse.ArgumentParser(description="Time the behavioural instruments.")
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args(arguments)
+    warnings.simplefilter("ignore")
+    date = time.strftime("%Y-%m-%d", time.gmtime())
+    path = options.out or RESULTS / f"behavioural-cpu-{date}.json"
+    cases = [_case(kind, organism) for kind, organism in ORGANISMS.items()]
+    result = {
+        "date": date,
+        "machine": {
+            "platform": platform.platform(),
+            "cores": len(os.sched_getaffinity(0)),
+            "load_average": os.getloadavg()[0],
+        },
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("torch", "transformers")},
+        },
+        "seconds": round(sum(case["seconds"] for case in cases), 1),
+        "cases": cases,
+    }
+    path.write_text(json.dumps(result, indent=2) + "\n")
+    print(f"{result['seconds']} s in all; {path}")
+    return 0
+
+
+def _case(kind: str, organism: str) -> dict[str, Any]:
+    collector, params = load(kind), import_module(CERTIFICATES[kind].partition(":")[0]).PARAMS
+    before = time.perf_counter()
+    made = opened(SAMPLES / organism, organism)
+    inputs = Inputs(subject=made.model, items=made.items, white_box=made.model)
+    found = list(collector.collect(inputs, params, SEED))
+    trials = [one for one in found if isinstance(one, Trial)]
+    artifacts = {one.name: one.data for one in found if isinstance(one, Artifact)}
+    summary = collector.summarise(trials, artifacts, params, SEED)
+    seconds = round(time.perf_counter() - before, 1)
+    estimated = sum(one.estimate is not None for one in summary)
+    print(
+        f"{kind} on {organism}: {seconds} s, {len(trials)} trials, {estimated} of {len(summary)} quantities estimated"
+    )
+    return {
+        "kind": kind,
+        "organism": organism,
+        "trials": len(trials),
+        "failed_trials": sum(one.error is not None for one in trials),
+        "quantities": len(summary),
+        "estimated": estimated,
+        "seconds": seconds,
+    }
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

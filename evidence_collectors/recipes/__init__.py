@@ -1,0 +1,1 @@
+"""How is each instrument certified? A recipe a kind, and the organisms they share."""
