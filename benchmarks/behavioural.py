@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import platform
+import tempfile
 import time
 import warnings
 from collections.abc import Mapping
@@ -25,7 +26,8 @@ from dossier import canonical
 from dossier.collector import Artifact, Inputs
 from dossier.model import Trial
 from evidence_collectors import CERTIFICATES, load
-from evidence_collectors.recipes.makes import opened
+from evidence_collectors.evaluation_awareness.probe import pushes
+from evidence_collectors.recipes.makes import Place, opened
 
 SEED = canonical.sha256(b"time of the behavioural instruments")[:16]
 ORGANISMS: Mapping[str, str] = MappingProxyType(
@@ -35,7 +37,7 @@ ORGANISMS: Mapping[str, str] = MappingProxyType(
         "cot_faithfulness.perturbation": "reasoning",
         "evaluation_awareness.behaviour_shift": "awareness",
         "evaluation_awareness.discrimination": "awareness",
-        "evaluation_awareness.probe": "awareness",
+        "evaluation_awareness.probe": "evaluation-bottleneck",
         "evaluation_awareness.sandbagging": "password-locked",
         "evaluation_awareness.verbalised": "awareness",
     }
@@ -71,11 +73,16 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _case(kind: str, organism: str) -> dict[str, Any]:
-    collector, params = load(kind), import_module(CERTIFICATES[kind].partition(":")[0]).PARAMS
+    collector, recipe = load(kind), import_module(CERTIFICATES[kind].partition(":")[0])
     before = time.perf_counter()
     made = opened(SAMPLES / organism, organism)
-    inputs = Inputs(subject=made.model, items=made.items, white_box=made.model)
-    found = list(collector.collect(inputs, params, SEED))
+    with tempfile.TemporaryDirectory() as folder:
+        files, params = {}, getattr(recipe, "PARAMS", None)
+        if params is None:  # the probe is pushed along, and beside it a direction that is known to work
+            params = recipe.PUSH
+            files[pushes.ROLE] = recipe.known_direction(made, Place(SAMPLES, Path(folder), print))
+        inputs = Inputs(subject=made.model, items=made.items, white_box=made.model, files=files)
+        found = list(collector.collect(inputs, params, SEED))
     trials = [one for one in found if isinstance(one, Trial)]
     artifacts = {one.name: one.data for one in found if isinstance(one, Artifact)}
     summary = collector.summarise(trials, artifacts, params, SEED)

@@ -202,7 +202,7 @@ def _push_studies(opened: Opened, scale: Scale, place: Place) -> Iterator[Studie
     """Yield studies of what pushes do, from runs without random directions."""
     count = RUNS if scale == makes.FULL else FEW_RUNS
     place.report(f"pushing {opened.name}, {count} times")
-    known = _known(opened, place)
+    known = known_direction(opened, place)
     runs = [
         [
             trial
@@ -222,7 +222,7 @@ def _push_studies(opened: Opened, scale: Scale, place: Place) -> Iterator[Studie
     )
 
 
-def _known(opened: Opened, place: Place) -> Path:
+def known_direction(opened: Opened, place: Place) -> Path:
     """Write a direction that moves the refusal: the context's, from validation texts, which nothing else uses."""
     texts = [one for one in contrast.parse(opened.items) if one.split == "validation" and one.label != "neutral"]
     where = probe_truth.Place(PUSH.layer, BACK)
