@@ -13,8 +13,9 @@ from dossier.errors import CollectionError, ConfigError
 from dossier.forgeries import rebuild
 from dossier.inputs import EvidenceInputs
 from dossier.model import as_json
+from dossier.reask import askable, choose
 from dossier.recompute import parse_trials
-from dossier.replay import agreement, askable, choose, replay
+from dossier.replay import agreement, replay
 from evidence_collectors.cot_faithfulness.hint.detectors import mentions
 from evidence_collectors.cot_faithfulness.hint.judge import prompt
 from evidence_collectors.cot_faithfulness.hint.judge.simulation import reply
