@@ -15,13 +15,13 @@ import torch
 
 from dossier.errors import CollectionError, ConfigError
 from dossier.language_model import Activations, Array, Capability, Continuation, Edit, Layout, ModelSize
-from dossier.model import Completion, Environment, Message, Request, Subject
+from dossier.model import Completion, Environment, Request, Subject
 from evidence_collectors.models import activations, digests, elicited, identity
 from evidence_collectors.models.activations import Batching, Pass, TokenRow
 from evidence_collectors.models.decoding import Decoder, Row, alone, decode, largest_shift, threads
-from evidence_collectors.models.hf_loading import Loaded, load_folder
+from evidence_collectors.models.hf_loading import Loaded, check_options, load_folder
 from evidence_collectors.models.layout import layout_of
-from evidence_collectors.models.prompts import Prompt, Renderer, render
+from evidence_collectors.models.prompts import Prompt, Renderer, check_plain_turn, render
 from evidence_collectors.models.reasoning import split_reasoning
 
 TOLERANCE = 1e-3  # logits; the least. Batching moved 35 k random float32 parameters by 5e-6 and 113 M by 2e-5
@@ -250,11 +250,11 @@ def load(
         ConfigError: the folder cannot be loaded as it is, its chat template fails on a plain question, or an argument
             is impossible.
     """
-    _check_options(path_or_id, dtype=dtype, device=device, batch_size=batch_size, reasoning_tags=reasoning_tags)
+    check_options(path_or_id, dtype=dtype, device=device, batch_size=batch_size, reasoning_tags=reasoning_tags)
     loaded = load_folder(path_or_id, dtype=dtype, device=device)
     context = getattr(loaded.model.config, "max_position_embeddings", None)
     renderer = Renderer.of(loaded.tokenizer, loaded.chat_template, reasoning_tags, context)
-    _probe_template(renderer, path_or_id)
+    check_plain_turn(renderer, path_or_id)
     stop_ids = identity.stop_ids(loaded)
     thread_count = 1 if loaded.model.num_parameters() < _SMALL else torch.get_num_threads()
     exact = dtype == "float32" and loaded.model.device.type == "cpu"
@@ -279,29 +279,6 @@ def load(
         size=ModelSize(identity.active_parameters(loaded.model)),
         batching=Batching(batch_size),
     )
-
-
-def _check_options(
-    path_or_id: str, *, dtype: object, device: object, batch_size: object, reasoning_tags: object
-) -> None:
-    """Refuse impossible values of any type: they come from a configuration file."""
-    for name, value in (("dtype", dtype), ("device", device)):
-        if not isinstance(value, str):
-            raise ConfigError(f"{path_or_id}: {name} must be a text, got {value!r}")
-    if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
-        raise ConfigError(f"{path_or_id}: batch_size must be a whole number, 1 or more, got {batch_size!r}")
-    tags = reasoning_tags if isinstance(reasoning_tags, tuple) else ()
-    if len(tags) != 2 or not all(isinstance(tag, str) and tag for tag in tags) or tags[0] == tags[1]:
-        raise ConfigError(f"{path_or_id}: reasoning_tags must be two different texts, got {reasoning_tags!r}")
-
-
-def _probe_template(renderer: Renderer, path_or_id: str) -> None:
-    """Put one plain user turn through the chat template: every protocol has one, so what fails on it serves nobody."""
-    turn = Message(role="user", content="Which of these is a prime number: four or five?")
-    try:
-        render(renderer, Request(messages=(turn,), max_tokens=1, temperature=0.0, seed="0" * 16))
-    except CollectionError as error:
-        raise ConfigError(f"{path_or_id}: a single user turn cannot be put to it: {error}", hint=error.hint) from error
 
 
 def _tolerance(decoder: Decoder, batch_size: int, path_or_id: str) -> float:

@@ -196,3 +196,17 @@ def _read(path: Path, why: str) -> dict[str, Any]:
 def _first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
+
+
+def check_options(
+    path_or_id: str, *, dtype: object, device: object, batch_size: object, reasoning_tags: object
+) -> None:
+    """Refuse impossible values of any type: they come from a configuration file."""
+    for name, value in (("dtype", dtype), ("device", device)):
+        if not isinstance(value, str):
+            raise ConfigError(f"{path_or_id}: {name} must be a text, got {value!r}")
+    if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
+        raise ConfigError(f"{path_or_id}: batch_size must be a whole number, 1 or more, got {batch_size!r}")
+    tags = reasoning_tags if isinstance(reasoning_tags, tuple) else ()
+    if len(tags) != 2 or not all(isinstance(tag, str) and tag for tag in tags) or tags[0] == tags[1]:
+        raise ConfigError(f"{path_or_id}: reasoning_tags must be two different texts, got {reasoning_tags!r}")

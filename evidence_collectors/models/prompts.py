@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from dossier.errors import CollectionError
-from dossier.model import Request, digest_of
+from dossier.errors import CollectionError, ConfigError
+from dossier.model import Message, Request, digest_of
 from evidence_collectors.models.reasoning import opens_reasoning
 
 _ANY_SEED = "0" * 16
@@ -110,3 +110,12 @@ def _refuse_control_tokens(renderer: Renderer, request: Request, name: str) -> N
                 "read as the end of a turn or the start of another",
                 hint="Remove or rewrite it in the item.",
             )
+
+
+def check_plain_turn(renderer: Renderer, path_or_id: str) -> None:
+    """Put one plain user turn through the chat template: every protocol has one, so what fails on it serves nobody."""
+    turn = Message(role="user", content="Which of these is a prime number: four or five?")
+    try:
+        render(renderer, Request(messages=(turn,), max_tokens=1, temperature=0.0, seed=_ANY_SEED))
+    except CollectionError as error:
+        raise ConfigError(f"{path_or_id}: a single user turn cannot be put to it: {error}", hint=error.hint) from error
