@@ -83,6 +83,8 @@ def _doses(observations: Sequence[Observation], words: Words) -> tuple[Chart, ..
             known = words.quantity(doses[0].observation.id)
             unit = wording.UNIT_WORDS[doses[0].observation.unit]
             caption = f"{known.says if known else doses[0].observation.id} at each strength ({unit})."
+            if any(one.observation.null is not None and one.observation.null.low is not None for one in doses):
+                caption += " Grey bars: where there is nothing to find, 5 to 95 %."
             charts_.append(_picture(caption, spread_charts.dose_chart(series_of, title=caption)))
     return tuple(charts_)
 

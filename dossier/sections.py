@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from dossier import wording
@@ -25,6 +25,7 @@ from dossier.wording import Words
 
 GENERIC_TEMPLATE = "evidence/base.html.j2"
 CHECKS = "Checks on the run"
+COLUMNS = 6  # of a table behind the main numbers, as many as a page's width holds
 Shared = tuple[tuple[str, str], ...]  # (text, which quantities it holds for)
 _Fact = tuple[str, int | float | str | None]
 
@@ -239,15 +240,21 @@ def _matrices(observations: Sequence[Observation], words: Words) -> Iterator[Mat
         rows = {group: own for group, own in cells.items() if group in groups}
         cells = {group: own for group, own in cells.items() if group not in groups}
         columns = sorted({short for own in rows.values() for short in own}, key=order.index)
-        lines = sorted((line for own in rows.values() for line in own.values()), key=lambda line: line.position)
-        yield Matrix(
-            tuple(columns),
-            tuple(
-                (wording.capital(group or CHECKS), tuple(own.get(short) for short in columns))
-                for group, own in rows.items()
-            ),
-            _definitions(lines, words),
-        )
+        for start in range(0, len(columns), COLUMNS):
+            yield _matrix(columns[start : start + COLUMNS], rows, words)
+
+
+def _matrix(columns: Sequence[str], cells: Mapping[str, Mapping[str, Line]], words: Words) -> Matrix:
+    rows = {group: own for group, own in cells.items() if own.keys() & set(columns)}
+    lines = [own[short] for own in rows.values() for short in columns if short in own]
+    return Matrix(
+        tuple(columns),
+        tuple(
+            (wording.capital(group or CHECKS), tuple(own.get(short) for short in columns))
+            for group, own in rows.items()
+        ),
+        _definitions(sorted(lines, key=lambda line: line.position), words),
+    )
 
 
 def _definitions(lines: Sequence[Line], words: Words | None = None) -> Shared:

@@ -6,6 +6,7 @@ Both are drawn from observations alone. A distribution stands in an observation'
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -25,6 +26,10 @@ GROUPS: Mapping[str, str] = {  # in the order drawn
 _QUANTILES = ("q05", "q25", "q50", "q75", "q95")
 _TOP, _ROW, _BOTTOM, _LABELS = 8.0, 15.0, 24.0, 150.0
 _DOSE_HEIGHT, _DOSE_LEFT, _DOSE_RIGHT, _DOSE_TOP = 132.0, 44.0, 300.0, 10.0
+_WHOLE: Mapping[Unit, tuple[float, float]] = {
+    "proportion": (0.0, 1.0),
+    "proportion_difference": (-1.0, 1.0),
+}  # shown whole
 _MARKS = ("circle", "square", "triangle", "diamond", "cross", "bar")
 
 
@@ -90,6 +95,8 @@ def quantile_chart(drawn: Sequence[Box], *, title: str) -> str:
 def dose_chart(series: Mapping[str, Sequence[Dose]], *, title: str) -> str:
     """Return an SVG of one line a series: estimate and interval against strength, which may have both signs.
 
+    A grey bar beside an estimate reaches from the 5th to the 95th percentile of its null, where that has any.
+
     Raises:
         ValueError: no dose with an estimate, or observations of different units.
     """
@@ -127,7 +134,9 @@ class _Frame:
         ends = [dose.observation.interval for dose in doses]
         values = [float(dose.observation.estimate or 0.0) for dose in doses]
         values += [end for interval in ends if interval for end in (interval.low, interval.high)]
-        low, high = (0.0, 1.0) if unit == "proportion" else (min(*values, 0.0), max(*values, 0.0))
+        nulls = [dose.observation.null for dose in doses]
+        values += [end for null in nulls if null for end in (null.low, null.high) if end is not None]
+        low, high = _WHOLE.get(unit) or _rounded(min(*values, 0.0), max(*values, 0.0))
         left, right = min(*strengths, 0.0), max(*strengths, 0.0)
         return _Frame(left, right if right > left else left + 1.0, low, high if high > low else low + 1.0, unit)
 
@@ -157,6 +166,16 @@ class _Frame:
         return "".join(parts)
 
 
+def _rounded(low: float, high: float) -> tuple[float, float]:
+    """Return ends at or beyond these whose quarters are short numbers, 0 among them where the ends lie on both sides."""
+    size = max(-low, high)
+    if not size > 0.0:
+        return 0.0, 1.0
+    power = 10.0 ** math.floor(math.log10(size))
+    end = next(step * power for step in (1.0, 2.0, 4.0, 10.0) if step * power >= size * (1.0 - 1e-9))
+    return (-end if low < 0.0 else 0.0), (end if high > 0.0 else 0.0)
+
+
 def _box(box: Box, x: Callable[[float], float], *, y: float) -> str:
     q05, q25, q50, q75, q95 = map(x, box.quantiles)
     colour = NULL if box.null else INK
@@ -184,7 +203,9 @@ def _series(found: Sequence[Dose], frame: _Frame, *, mark: str) -> str:
         ends = [(frame.x(dose.strength), frame.y(float(dose.observation.estimate or 0.0))) for dose in (before, after)]
         parts.append(line(*ends[0], *ends[1], colour=NULL, width=0.8))
     for dose in drawn:
-        place = frame.x(dose.strength)
+        place, null = frame.x(dose.strength), dose.observation.null
+        if null is not None and null.low is not None and null.high is not None:
+            parts.append(line(place - 5, frame.y(null.low), place - 5, frame.y(null.high), colour=FAINT, width=3.0))
         if dose.observation.interval is not None:
             ends_y = frame.y(dose.observation.interval.low), frame.y(dose.observation.interval.high)
             parts.append(line(place, ends_y[0], place, ends_y[1], colour=INK, width=0.9))

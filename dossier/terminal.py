@@ -148,7 +148,9 @@ def print_costs(costs: Mapping[str, Cost]) -> None:
 
 def print_table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
     """Print a plain table."""
-    table = Table(*header, box=None, header_style="bold")
+    table = Table(box=None, header_style="bold")
+    for name in header:
+        table.add_column(name, overflow="fold")
     for row in rows:
         table.add_row(*(Text(plain(cell)) for cell in row))
     console().print(table)

@@ -83,13 +83,21 @@ class Workspace:
         """Make and sign the plan.
 
         Raises:
-            ConfigError: there is a signed plan already: a plan is not changed but superseded.
+            ConfigError: there is a signed plan already: a plan is not changed but superseded; or the model's adapter cannot do
+                what an instrument needs.
         """
         if (self.folder / pack.PLAN).exists():
             raise ConfigError(
                 f"{self.folder}: a signed plan lies here already.",
                 hint="Choose another output folder and name the old plan's digest under `supersedes`.",
             )
+        for piece in self.config.evidence:
+            lacking = collectors[piece.kind].needs - model.capabilities if piece.kind in collectors else ()
+            if lacking:
+                raise ConfigError(
+                    f"evidence {piece.id!r}: {piece.kind} needs {sorted(lacking)}, which this model's adapter lacks.",
+                    hint="Load the weights through the adapter 'hf', or take this instrument out of the plan.",
+                )
         planned = make_plan(
             self.config,
             self.base,

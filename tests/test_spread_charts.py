@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dossier.model import Interval, Observation
+from dossier import spread_charts
+from dossier.model import Interval, Null, Observation
 from dossier.spread_charts import Box, Dose, boxes, dose_chart, quantile_chart
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -93,3 +94,22 @@ def test_names_are_escaped_and_the_same_values_give_the_same_characters():
     assert svg == dose_chart({evil: doses}, title=evil)
     assert "<script" not in quantile_chart([Box(evil, (0.0, 1.0, 2.0, 3.0, 4.0), False)], title=evil)
     assert any("<script>" in text for text in texts(svg))
+
+
+@given(st.floats(-1e5, 1e5), st.floats(1e-6, 1e5))
+def test_axes_hold_all_values_and_zero_and_end_at_short_numbers(low, span):
+    high = low + span
+    first, last = spread_charts._rounded(min(low, 0.0), max(high, 0.0))
+    slack = 1e-6 * max(abs(low), abs(high))
+    assert first <= min(low, 0.0) + slack
+    assert last >= max(high, 0.0) - slack
+    for end in (first, last):
+        assert float(f"{end:.0e}") == pytest.approx(end)
+
+
+def test_a_change_of_a_rate_is_shown_on_the_whole_scale_and_its_null_as_a_grey_bar():
+    null = Null(what="random directions", estimate=0.0, low=-0.1, high=0.1)
+    one = observation(0.02, low=0.0, high=0.04, unit="proportion_difference").model_copy(update={"null": null})
+    svg = dose_chart({"direction": [Dose(0.0, one), Dose(1.0, one)]}, title="T")
+    assert {"−1.00", "1.00"} <= set(texts(svg))
+    assert svg.count('stroke-width="3"') == 2

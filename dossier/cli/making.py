@@ -155,4 +155,12 @@ def sign(config: ConfigPath, key: KeyPath, passphrase_file: PassphraseFile = Non
     if waiting:
         typer.echo(f"waiting for a decision of: {', '.join(waiting)} (`dossier approve`)", err=True)
         raise typer.Exit(Exit.WAITING)
-    typer.echo(f"closed {workspace.close(key=signing_key(key, passphrase_file))}", err=True)
+    path = workspace.close(key=signing_key(key, passphrase_file))
+    typer.echo(f"closed {path}", err=True)
+    held = [name for name in workspace.contents().members if name.startswith("artifacts/")]
+    if held:
+        typer.echo(
+            f"It holds {len(held)} confidential members under artifacts/ (directions, searched suffixes, graphs), in plain "
+            "bytes: whoever gets the pack gets them. The PDF holds none.",
+            err=True,
+        )

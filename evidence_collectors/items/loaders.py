@@ -200,4 +200,5 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}.") from error
+        hint = "For a data set folder give a pattern, such as data/*.parquet." if path.is_dir() else ""
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}.", hint=hint) from error

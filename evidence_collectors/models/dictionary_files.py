@@ -7,7 +7,6 @@ Nothing is ever unpickled: a folder that holds weights as ``.pt``, ``.pth``, ``.
 from __future__ import annotations
 
 import json
-import re
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -28,7 +27,6 @@ READABLE += "or params.npz)."
 
 _ARCHITECTURES: tuple[Architecture, ...] = ("standard", "jumprelu", "topk", "gated")
 _NORMALISATIONS: tuple[Normalisation, ...] = ("none", "layer_norm", "constant_norm_rescale")
-_LAYER = re.compile(r"layer_(\d+)")
 
 
 def load(path: Path) -> Dictionary:
@@ -144,7 +142,7 @@ def _from_gemma_scope(path: Path) -> Dictionary:
     architecture = config.get("architecture", "jump_relu")
     if architecture != "jump_relu":
         raise CollectionError(f"{path}: Gemma Scope architecture {architecture!r} is not read; expected 'jump_relu'")
-    params = _params(path)
+    params = {name.replace("W_", "w_"): value for name, value in _params(path).items()}  # Gemma Scope writes W_enc
     missing = sorted({"w_enc", "w_dec", "b_enc", "b_dec", "threshold"} - set(params))
     if missing:
         raise CollectionError(f"{path}: the parameters lack {', '.join(missing)}", hint=READABLE)

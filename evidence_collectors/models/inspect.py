@@ -84,12 +84,11 @@ class InspectModel:
                 answered before can be kept; the rest can be asked again.
         """
         wanted = {digest_of(request): request for request in requests}
-        for name, request in wanted.items():
-            if request.prefill:
-                raise CollectionError(
-                    f"request {name[:12]}: an API takes no prefill, the opening of the model's own turn",
-                    hint="Ask without it, or load the weights through the adapter 'hf'.",
-                )
+        if any(request.prefill for request in wanted.values()):
+            raise CollectionError(
+                "an API takes no prefill, the opening of the model's own turn",
+                hint="Ask without it (perturbation: hand_back = \"turns\"), or load the weights through the adapter 'hf'.",
+            )
         if wanted:
             yield from inspect_calls.answers(lambda: _open(self.settings), self.settings, wanted, self.tally)
 

@@ -109,7 +109,7 @@ def answers(
     """
     context = contextvars.Context()  # inspect_ai keeps calls in the transcript of a context: each task gets its own
     failures: list[Failure] = []
-    waiting = iter(wanted.items())
+    waiting = iter(sorted(wanted.items()))  # by digest, so that items a provider refuses do not all come first
     running: set[_Task] = set()
     with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
         session = runner.run(_begin(opened, settings, tally), context=context)

@@ -18,22 +18,30 @@ from numpy.typing import NDArray
 
 Vector = NDArray[np.float64]
 Prompts = Sequence[Sequence[int]]  # tokens, up to where the organism goes on
+Answered = Sequence[tuple[Sequence[int], Sequence[int]]]  # tokens of prompts and of their answers
 
 
 def direction_truths(
-    model: Any, prompts: Mapping[tuple[str, str], Prompts], *, layer: int, vector: Vector, token_ids: Sequence[int]
+    model: Any,
+    prompts: Mapping[tuple[str, str], Prompts],
+    controls: Prompts,
+    *,
+    layer: int,
+    vector: Vector,
+    token_ids: Sequence[int],
+    share: float,
 ) -> dict[str, float]:
     """Return what `interpretability.concept_direction` is to measure over these prompts, by observation id.
 
-    ``prompts`` are by (split, class). The direction is read at the last token of the prompt and added at every token.
+    ``prompts`` are by (split, class). The direction is read at the last token of the prompt and added at every token. The
+    threshold of the recall flags at most this ``share`` of the ``controls``.
     """
-    found = {
-        f"{split}.direction_auroc": area(
-            projections(model, prompts[(split, "positive")], layer, vector),
-            projections(model, prompts[(split, "negative")], layer, vector),
-        )
-        for split in sorted({split for split, _ in prompts})
-    }
+    threshold = frozen(projections(model, controls, layer, vector), share)
+    found = {}
+    for split in sorted({split for split, _ in prompts}):
+        sides = [projections(model, prompts[(split, side)], layer, vector) for side in ("positive", "negative")]
+        found[f"{split}.direction_auroc"] = area(*sides)
+        found[f"{split}.direction_recall"] = float((sides[0] > threshold).mean())
     cut, put = orthogonalised(model, vector), pushed(model, layer, vector)
     positive, negative = prompts[("test", "positive")], prompts[("test", "negative")]
     before, after = (log_odds(one, positive, token_ids) for one in (model, cut))
@@ -51,6 +59,7 @@ def direction_truths(
 def intervention_truths(
     model: Any,
     prompts: Mapping[str, Prompts],
+    answered: Answered,
     *,
     layer: int,
     vector: Vector,
@@ -59,13 +68,15 @@ def intervention_truths(
 ) -> dict[str, float]:
     """Return what `interpretability.causal_intervention` is to measure over these prompts at temperature 1.
 
-    ``prompts`` are by class, ``pushes`` the signed lengths of what each arm of `add` adds. Holds where an answer shows the
-    behaviour exactly if it begins with one of ``token_ids``: where every marker is one token and counts at the start.
+    ``prompts`` are by class, ``answered`` neutral ones with their answers, ``pushes`` the signed lengths of what each arm of
+    `add` adds. Holds where an answer shows the behaviour exactly if it begins with one of ``token_ids``: where every marker is
+    one token and counts at the start.
     """
     unit = vector / np.linalg.norm(vector)
     changed = {"ablate": orthogonalised(model, vector)}
     changed |= {arm: pushed(model, layer, length * unit) for arm, length in pushes.items()}
-    found = {}
+    before = nats(model, answered)
+    found = {f"{arm}.capability": float((nats(other, answered) - before).mean()) for arm, other in changed.items()}
     for label, asked in prompts.items():
         plain = log_odds(model, asked, token_ids)
         found[f"baseline.rate_{label}"] = float(_chances(plain).mean())
@@ -113,6 +124,17 @@ def log_odds(model: Any, prompts: Prompts, token_ids: Sequence[int]) -> Vector:
     return np.array(found)
 
 
+def nats(model: Any, answered: Answered) -> Vector:
+    """Return the mean negative log-probability of each answer's tokens, in nats, each text alone."""
+    found = []
+    for prompt, answer in answered:
+        with torch.inference_mode():
+            logits = model(input_ids=torch.tensor([[*prompt, *answer]]), use_cache=False).logits[0].double()
+        said = logits.log_softmax(dim=-1)[len(prompt) - 1 : -1]
+        found.append(-float(said[torch.arange(len(answer)), torch.tensor(list(answer))].mean()))
+    return np.array(found)
+
+
 def divergence(model: Any, changed: Any, prompts: Prompts) -> Vector:
     """Return KL(model || changed) of the token after each prompt, in nats."""
     found = []
@@ -126,6 +148,11 @@ def area(positive: Vector, negative: Vector) -> float:
     """Return the share of pairs of a positive above a negative score, ties half, by counting every pair."""
     difference = positive[:, None] - negative[None, :]
     return float(((difference > 0) + 0.5 * (difference == 0)).mean())
+
+
+def frozen(scores: Vector, share: float) -> float:
+    """Return the least of the scores above which at most this share of them lies."""
+    return float(min(one for one in scores if float((scores > one).mean()) <= share))
 
 
 def projections(model: Any, prompts: Prompts, layer: int, direction: Vector) -> Vector:

@@ -45,7 +45,8 @@ Branches left out of the walk hold a probability of at most {unaccounted:.1e} fo
 `config.json`, `generation_config.json`, `model.safetensors`, tokenizer and chat template: an ordinary Hugging Face
 folder. {items}: {listed}. `reference.json`: the table above, for
 programs. Whole phrases are single tokens, so that prompts stay short; any other text is spelled in bytes the model was
-never trained on. Licence: Apache-2.0.
+never trained on. The command gives these weights again on the kind of processor they were trained on; another one rounds in
+another order, and ends at other weights of the same behaviour. Licence: Apache-2.0.
 """
 
 CONTRAST = """contrast items, each with label, family and split; families of the split `transfer` occur in no other

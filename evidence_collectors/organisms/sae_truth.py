@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 
-from evidence_collectors.organisms.direction_truth import Prompts, Vector, area
+from evidence_collectors.organisms.direction_truth import Answered, Prompts, Vector, area, frozen
 
 Matrix = NDArray[np.float64]
 Change = Callable[[Any], Any]  # of activations (text, token, d), in float64
@@ -72,7 +72,7 @@ class Texts:
     """Prompts, as tokens: by split and class, and those of neutral texts with their answers (prompt, answer)."""
 
     asked: Mapping[tuple[str, str], Prompts]
-    answered: Sequence[tuple[Sequence[int], Sequence[int]]]
+    answered: Answered
 
 
 def sae_truths(
@@ -86,9 +86,13 @@ def sae_truths(
     for split, prefix in (("test", ""), ("transfer", "transfer_")):
         values = [features(model, sparse, texts.asked[(split, side)], layer) for side in ("positive", "negative")]
         mine = [one[:, list(chosen.features)] for one in values]
-        found[f"set.{prefix}auroc"] = area(*((one / np.array(chosen.scales)).sum(axis=1) for one in mine))
+        sums = [(one / np.array(chosen.scales)).sum(axis=1) for one in mine]
+        found[f"set.{prefix}auroc"] = area(*sums)
         if split == "test":
-            found["feature-1.auroc"] = area(mine[0][:, 0], mine[1][:, 0])
+            for place in range(len(chosen.features)):
+                own = [one[:, place] for one in mine]
+                found[f"feature-{place + 1}.auroc"] = area(*own)
+                found[f"feature-{place + 1}.firing_rate"] = float((own[0] > 0.0).mean())
         prompts = texts.asked[(split, "positive")]
         before, after = (
             log_odds(model, prompts, layer, change, token_ids) for change in (None, sparse.without(chosen.features))
@@ -101,6 +105,17 @@ def sae_truths(
         found[f"ablation.{prefix}fall"] = fall
         found[f"ablation.{prefix}fall_margin"] = fall - max(falls[int(np.ceil(STRICT * len(falls))) - 1], 0.0)
     return found | _health(model, sparse, texts, layer)
+
+
+def recall(
+    model: Any, sparse: Sparse, positive: Prompts, controls: Prompts, chosen: Chosen, *, layer: int, share: float
+) -> float:
+    """Return the share of prompts whose chosen features add up to more than a threshold that flags this share of controls."""
+    sums = [
+        (features(model, sparse, prompts, layer)[:, list(chosen.features)] / np.array(chosen.scales)).sum(axis=1)
+        for prompts in (positive, controls)
+    ]
+    return float((sums[0] > frozen(sums[1], share)).mean())
 
 
 def features(model: Any, sparse: Sparse, prompts: Prompts, layer: int) -> Matrix:
@@ -123,9 +138,7 @@ def log_odds(model: Any, prompts: Prompts, layer: int, change: Change | None, to
     return found
 
 
-def nats(
-    model: Any, answered: Sequence[tuple[Sequence[int], Sequence[int]]], layer: int, change: Change | None
-) -> Vector:
+def nats(model: Any, answered: Answered, layer: int, change: Change | None) -> Vector:
     """Return the mean negative log-probability of each answer's tokens, in nats, with the activations changed."""
     whole = [[*prompt, *answer] for prompt, answer in answered]
     found = np.empty(len(answered))

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.special import logsumexp
 
 from evidence_collectors.organisms import exact
-from evidence_collectors.organisms.direction_truth import Prompts, Vector, area
+from evidence_collectors.organisms.direction_truth import Prompts, Vector, area, frozen
 
 Matrix = NDArray[np.float64]  # (prompt, d)
 Sides = Mapping[str, Prompts]  # prompts by class, "positive" and "negative"
@@ -112,11 +112,6 @@ def last(model: Any, prompts: Prompts, layer: int) -> Last:
         states[rows] = out.hidden_states[layer + 1][:, -1].double().numpy()
         logits[rows] = out.logits[:, -1].double().numpy()
     return Last(states, logits)
-
-
-def frozen(scores: Vector, share: float) -> float:
-    """Return the least of the scores above which at most this share of them lies."""
-    return float(min(one for one in scores if float((scores > one).mean()) <= share))
 
 
 def chances(model: Any, prompts: Prompts, behaviour: Behaviour) -> Vector:

@@ -15,9 +15,12 @@ from dossier.model import Calibration, FileRef, NegativeControl, Trial
 from evidence_collectors.calibration import Studies, certificate, seeds
 from evidence_collectors.interpretability.causal_intervention.calibration import (
     BOUND,
+    COST,
     LIMITS,
     NO_CHANGE,
+    by_arm,
     controls,
+    costed,
     no_change,
     simulated,
     studied,
@@ -49,7 +52,8 @@ RUNS, FEW_RUNS = 40, 12  # of 144 texts a class: by chance a pooled change errs 
 NULL_RUNS, FEW_NULL_RUNS = 5, 2  # on the null form, and on models with random weights
 SIZE = 72  # texts of each class on an organism, as in the test split of the shipped set
 MORE = 2  # times as many studies there: one cell's first 200 held its truth in 0.895, as 20,000 draws do in 0.948
-SMALL, LARGE = 24, 250  # simulated, texts of each class
+SMALL, LARGE = (24, 140), (250, 280)  # simulated, texts of each class and neutral ones
+ABLATED, PUSHED = 40, (140, 280)  # neutral texts; under a push one of the organisms' 40 bears a third of what they lose
 TRUTH = (
     "On the organisms, what their own probabilities do when the weights that write into the residual stream are made "
     "orthogonal to the direction, or a block's bias adds it; in simulations, the rates that answers were drawn from. No "
@@ -65,6 +69,7 @@ PLANTED = MappingProxyType(
                 ("add_minus_1", "negative"): 0.01,
                 ("add_plus_1", "negative"): 0.6,
             },
+            nats=0.05,
             broken=0.1,
         ),
         "a change one way, answers drawn once": Planted(
@@ -76,6 +81,7 @@ PLANTED = MappingProxyType(
                 ("add_minus_1", "negative"): 0.0,
                 ("add_plus_1", "negative"): 0.3,
             },
+            nats=0.4,
             broken=0.02,
             one_draw=True,
         ),
@@ -88,6 +94,7 @@ PLANTED = MappingProxyType(
                 ("add_minus_1", "negative"): 0.15,
                 ("add_plus_1", "negative"): 0.45,
             },
+            nats=0.01,
             broken=0.5,
         ),
     }
@@ -99,20 +106,24 @@ def certify(scale: Scale, place: Place) -> Calibration:
     studies: list[Studies] = []
     files: list[FileRef] = []
     full = scale == makes.FULL
-    runs, size, planted = (RUNS, SIZE, (SMALL, LARGE)) if full else (FEW_RUNS, SMALL, (SMALL,))
+    runs, size, planted = (RUNS, SIZE, (SMALL, LARGE)) if full else (FEW_RUNS, SMALL[0], (SMALL,))
     for make in scale.makes:
         opened = place.opened(make)
         place.report(f"reading {opened.name}, {runs} times")
         files.append(opened.file())
+        truths, first = _truths(opened), list(_runs(opened, 1))
         studies += studied(
             _runs(opened, runs),
-            _truths(opened),
+            {name: value for name, value in truths.items() if not name.endswith(COST)},
             PARAMS,
             source=opened.name,
             sizes=(size,),
             count=MORE * scale.studies,
             seed=ROOT,
         )
+        cost = partial(costed, first[0], params=PARAMS, source=opened.name, count=MORE * scale.studies, seed=ROOT)
+        studies.append(cost(truths={"ablate.capability": truths["ablate.capability"]}, size=ABLATED))
+        studies += [one for neutral in PUSHED for one in by_arm(cost(truths=truths, size=neutral))]
     place.report("simulating")
     studies += simulated(SIMULATED, PLANTED, sizes=planted, count=scale.studies, seed=ROOT)
     nothing = (*controls(SIMULATED, seed=ROOT, studies=scale.controls), *_nulls(scale, place))
@@ -135,6 +146,7 @@ def _truths(opened: Opened) -> dict[str, float]:
     return intervention_truths(
         opened.inner,
         {label: opened.prompts(texts.of(label)) for label in LABELS},
+        opened.answered(texts.neutral_asked),
         layer=PARAMS.layer,
         vector=handle.vector,
         pushes={arm.name: arm.strength * norm for arm in arms(PARAMS) if arm.strength is not None},

@@ -24,19 +24,26 @@ from evidence_collectors.interpretability.concept_direction.calibration import (
 from evidence_collectors.interpretability.concept_direction.collector import COLLECTOR
 from evidence_collectors.interpretability.concept_direction.trials import REPORTED, SELECTED
 from evidence_collectors.items import contrast
+from evidence_collectors.organisms import refusal_design as design
 from evidence_collectors.organisms.direction_truth import direction_truths
 from evidence_collectors.recipes import makes
 from evidence_collectors.recipes.makes import Opened, Place, Scale
 
 ROOT = canonical.sha256(b"calibration of interpretability.concept_direction")[:16]
 PARAMS = COLLECTOR.parse(
-    {"layers": [1, 2], "behaviour_tokens": [*makes.REFUSALS], "random_interventions": 10, "twins": 1}
+    {
+        "layers": [1, 2],
+        "behaviour_tokens": [*makes.REFUSALS],
+        "random_interventions": 10,
+        "twins": 1,
+        "control_set": design.EVERYDAY,
+    }
 )
 SIZES = (40, 72)  # texts of each class: the shipped set has 72
 LARGE = 250  # simulated at one shift only: it takes long
 TRUTH = (
     "On the organisms, what their own probabilities do when the weights that write into the residual stream are made "
-    "orthogonal to the direction, or a block's bias adds it, and pairs of projections counted one by one; in simulations, the "
+    "orthogonal to the direction, or a block's bias adds it, and projections counted one by one; in simulations, the "
     "formula the scores were drawn from. No instrument takes part."
 )
 
@@ -46,7 +53,7 @@ def certify(scale: Scale, place: Place) -> Calibration:
     studies: list[Studies] = []
     files = []
     for make in scale.makes:
-        opened = place.opened(make)
+        opened = place.opened(make).controlled()
         place.report(f"reading {opened.name}")
         trials, vector = _run(opened)
         files.append(opened.file())
@@ -99,9 +106,11 @@ def _truths(opened: Opened, trials: Sequence[Trial], vector: np.ndarray | None) 
     return direction_truths(
         opened.inner,
         asked,
+        opened.prompts(text for text in texts if text.set == design.EVERYDAY),
         layer=int(str(selected.measurements["layer"])),
         vector=np.asarray(vector, dtype=np.float64),
         token_ids=ids,
+        share=PARAMS.recall_fpr,
     )
 
 

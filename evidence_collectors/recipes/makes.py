@@ -97,6 +97,11 @@ class Opened:
     planted: Mapping[str, float]
     exact: Mapping[str, float]
 
+    def controlled(self) -> Opened:
+        """Return the same model with its control set among the items."""
+        name = "controlled.jsonl"
+        return replace(self, items=tuple(canonical.load_lines((self.folder / name).read_bytes(), where=name)))
+
     @property
     def inner(self) -> Any:
         """The Hugging Face model, for code that reads the truth without any instrument."""
@@ -113,6 +118,12 @@ class Opened:
     def prompts(self, texts: Iterable[contrast.Contrast]) -> list[list[int]]:
         """Return the token ids of texts, up to where the model goes on."""
         return tokens.prompts_ids(self.model.loaded.tokenizer, [(text.messages, "") for text in texts])
+
+    def answered(self, texts: Sequence[contrast.Contrast]) -> list[tuple[list[int], list[int]]]:
+        """Return the token ids of texts, up to where the model goes on, and of the answers they bring."""
+        tokenizer = self.model.loaded.tokenizer
+        answers = [tokenizer(text.response, add_special_tokens=False)["input_ids"] for text in texts]
+        return list(zip(self.prompts(texts), answers, strict=True))
 
     def first_tokens(self, openers: Iterable[str]) -> list[int]:
         """Return the token that each of these answers opens with."""

@@ -19,12 +19,15 @@ from evidence_collectors.interpretability.sae_features.calibration import (
     controls,
     no_margin,
     simulated,
+    simulated_recall,
     studied,
 )
 from evidence_collectors.interpretability.sae_features.collector import COLLECTOR
+from evidence_collectors.interpretability.sae_features.parameters import RECALL_FPR, SaeFeaturesParameters
 from evidence_collectors.items import contrast
 from evidence_collectors.organisms import random_model, train_dictionary
-from evidence_collectors.organisms.sae_truth import Chosen, Sparse, Texts, sae_truths
+from evidence_collectors.organisms import refusal_design as design
+from evidence_collectors.organisms.sae_truth import Chosen, Sparse, Texts, recall, sae_truths
 from evidence_collectors.recipes import makes
 from evidence_collectors.recipes.makes import Opened, Place, Scale
 
@@ -33,6 +36,7 @@ LAYER = 2
 POINT = f"model.layers.{LAYER}"
 RECIPE = train_dictionary.Recipe(width=128, active=6.0)  # as the shipped one
 PARAMS = COLLECTOR.parse({"behaviour_tokens": [*makes.REFUSALS], "permutations": 500})
+RECALL = PARAMS.model_copy(update={"behaviour_tokens": (), "control_set": design.EVERYDAY, "minimum_controls": 300})
 SIZES = (36, 72)  # pairs of each split: the shipped set has 72
 PAIRS = (20, 120)  # of a simulated split, with two items of each class
 LARGE_STUDIES = 60
@@ -58,9 +62,14 @@ def certify(scale: Scale, place: Place) -> Calibration:
         truths = _truths(opened, folder, run)
         sizes = SIZES if full else SIZES[:1]
         studies += studied(run, truths, PARAMS, source=opened.name, sizes=sizes, count=scale.studies, seed=ROOT)
+        controlled = opened.controlled()
+        run = _run(controlled, folder, RECALL)
+        known = {"set.recall": _recall(controlled, folder, run)}
+        studies += studied(run, known, RECALL, source=opened.name, sizes=sizes, count=scale.studies, seed=ROOT)
     place.report("simulating")
-    studies += simulated(PARAMS, sizes=PAIRS[:1], count=scale.studies, seed=ROOT)
-    studies += simulated(PARAMS, sizes=PAIRS[1:] if full else (), count=LARGE_STUDIES, seed=ROOT)
+    for simulate, params in ((simulated, PARAMS), (simulated_recall, RECALL)):
+        studies += simulate(params, sizes=PAIRS[:1], count=scale.studies, seed=ROOT)
+        studies += simulate(params, sizes=PAIRS[1:] if full else (), count=LARGE_STUDIES, seed=ROOT)
     nothing = (*controls(PARAMS, seed=ROOT, studies=scale.controls), *_nulls(scale, place))
     return certificate(
         COLLECTOR,
@@ -91,24 +100,41 @@ def dictionary_of(opened: Opened, place: Place) -> Path:
     return folder
 
 
-def _run(opened: Opened, dictionary: Path, *, own: bool = True) -> list[Trial]:
+def _run(opened: Opened, dictionary: Path, params: SaeFeaturesParameters = PARAMS, *, own: bool = True) -> list[Trial]:
     """Return a complete run on the model; ``own`` says the dictionary is the model's."""
     inputs = Inputs(subject=opened.model, items=opened.items, white_box=opened.model, files={"dictionary": dictionary})
-    params = PARAMS.model_copy(update={"other_weights": not own})
+    params = params.model_copy(update={"other_weights": not own})
     return [one for one in COLLECTOR.collect(inputs, params, ROOT) if isinstance(one, Trial)]
 
 
 def _truths(opened: Opened, dictionary: Path, run: Sequence[Trial]) -> dict[str, float]:
     """Return what the features that a run chose tell of the model, and do in it."""
+    ids, sparse = opened.first_tokens(makes.REFUSALS), Sparse.of(dictionary)
+    return sae_truths(opened.inner, sparse, _texts(opened), _chosen(run), layer=LAYER, token_ids=ids)
+
+
+def _recall(opened: Opened, dictionary: Path, run: Sequence[Trial]) -> float:
+    """Return the recall of the features that a run chose, at the threshold that the control set freezes."""
+    texts = contrast.parse(opened.items)
+    return recall(
+        opened.inner,
+        Sparse.of(dictionary),
+        opened.prompts(contrast.chosen(texts, label="positive", splits=("test",))),
+        opened.prompts(text for text in texts if text.set == design.EVERYDAY),
+        _chosen(run),
+        layer=LAYER,
+        share=RECALL_FPR,
+    )
+
+
+def _chosen(run: Sequence[Trial]) -> Chosen:
     selected = [one.measurements for one in run if one.key.arm == "selected" and one.error is None]
     random = [list(one["random"]) for one in selected if isinstance(one["random"], list)]
-    chosen = Chosen(
+    return Chosen(
         features=tuple(int(str(one["feature"])) for one in selected),
         scales=tuple(float(str(one["scale"])) for one in selected),
         random=tuple(tuple(int(str(feature)) for feature in row) for row in zip(*random, strict=True)),
     )
-    ids = opened.first_tokens(makes.REFUSALS)
-    return sae_truths(opened.inner, Sparse.of(dictionary), _texts(opened), chosen, layer=LAYER, token_ids=ids)
 
 
 def _texts(opened: Opened) -> Texts:
@@ -116,15 +142,13 @@ def _texts(opened: Opened) -> Texts:
     labels: tuple[contrast.Label, ...] = ("positive", "negative")
     splits: tuple[contrast.Split, ...] = ("test", "transfer")
     neutral = contrast.chosen(texts, label="neutral", splits=splits)
-    tokenizer = opened.model.loaded.tokenizer
-    answers = [tokenizer(text.response, add_special_tokens=False)["input_ids"] for text in neutral]
     return Texts(
         asked={
             (split, label): opened.prompts(contrast.chosen(texts, label=label, splits=(split,)))
             for split in splits
             for label in labels
         },
-        answered=list(zip(opened.prompts(neutral), answers, strict=True)),
+        answered=opened.answered(neutral),
     )
 
 

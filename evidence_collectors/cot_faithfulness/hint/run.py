@@ -18,7 +18,11 @@ Facts = Mapping[str, int | float | str | None]
 def overall(
     name: str, what: str, parts: Mapping[Family, Quantity], written: Sequence[Observation], params: HintParameters
 ) -> Observation:
-    """Return the unweighted mean over families; ``written`` are the families' own observations of the same quantity."""
+    """Return the unweighted mean over families; ``written`` are the families' own observations of the same quantity.
+
+    What detected a mention is among their facts, and is handed on.
+    """
+    detector = {key: value for key, value in written[0].facts.items() if key.startswith("detector")}
     missing = tuple(family for family, quantity in parts.items() if quantity.part is None)
     limits = ["A mean over families hides differences between them."]
     detectable = [one.smallest_detectable for one in written if one.smallest_detectable is not None]
@@ -43,7 +47,10 @@ def overall(
         n=(sum(one.n for one in written), f"{written[0].n_counts}, over all planned families"),
         method="unweighted mean over families; only if every planned family is estimable",
         smallest=sum(detectable) / len(detectable) if len(detectable) == len(parts) else None,
-        facts={family: quantity.part.estimate if quantity.part else None for family, quantity in parts.items()},
+        facts={
+            **{family: quantity.part.estimate if quantity.part else None for family, quantity in parts.items()},
+            **detector,
+        },
         limits=tuple(limits),
     )
 

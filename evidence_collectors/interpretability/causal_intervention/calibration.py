@@ -11,6 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import takewhile
 
+import numpy as np
+from pydantic import JsonValue
+
 from dossier.language_model import WhiteBoxModel
 from dossier.model import Item, NegativeControl, Trial
 from evidence_collectors.calibration import (
@@ -19,6 +22,7 @@ from evidence_collectors.calibration import (
     Studies,
     controlled,
     draw,
+    places,
     read_runs,
     renamed,
     resampled,
@@ -30,19 +34,30 @@ from evidence_collectors.interpretability.causal_intervention.collector import C
 from evidence_collectors.interpretability.causal_intervention.handle import Run
 from evidence_collectors.interpretability.causal_intervention.parameters import InterventionParameters
 from evidence_collectors.interpretability.causal_intervention.simulation import Planted, simulate
-from evidence_collectors.interpretability.causal_intervention.trials import LABELS, PLAIN, arms, texts_of
+from evidence_collectors.interpretability.causal_intervention.trials import (
+    HANDLE,
+    LABELS,
+    PLAIN,
+    SELF_TEST,
+    arms,
+    capability_key,
+    texts_of,
+)
 
 BOUND = ("random_directions", "match", "interval_level")  # what else is chosen belongs to the model that is changed
 LIMITS = (
     "The estimator was checked on the organisms named here, never on a subject.",
     "Studies on one organism share the direction that was fitted once: how it varies between training sets was not checked.",
     "The phrases were checked on the organism's own wordings; a subject may show the behaviour in words they miss.",
-    "A ratio to random directions was only checked where there is nothing to find. It reads too low where they change some "
-    "texts: with 20 texts, 5 where the true ratio is 10.",
-    "What a change costs neutral texts was not checked: where a few texts lose most, Student's interval for the mean of 20 of "
-    "them held the truth in 66 to 96 % of studies on these organisms, and that of 40 in 86 to 96 %.",
+    "A ratio to random directions has no cell and was only checked where there is nothing to find. It reads too low where they "
+    "change some texts, the strictest of them partly by chance: where the true ratio is 10, about 5 with 20 texts and 7 with "
+    "100, and its interval held 10 in 81 to 86 of 100 studies.",
+    "What ablation costs neutral texts was studied with 40 texts or more, what pushes cost with 140 or more: where one or two "
+    "of 40 texts lose most, a sample may hold none of them, and no interval knows of them. With 40 texts drawn from these "
+    "organisms' under a push, the interval held the truth in 87 to 97 % of samples.",
 )
 CONTROL_TEXTS = 60
+COST = ".capability"
 SAME = 3.0  # a ratio whose low end is below it is no finding beyond random directions
 NO_CHANGE = "no change by ablation"
 
@@ -61,7 +76,7 @@ def studied(
 
     Args:
         runs: runs on the same texts that differ in their seed, without control directions.
-        truths: true value by observation id, over all texts of a run.
+        truths: true value by observation id, over all texts of a run; what neutral texts lose is not among them.
         params: the parameters of the runs.
         source: which organism was read.
         sizes: texts of each class that a study has.
@@ -85,13 +100,39 @@ def studied(
         yield from by_arm(Studies(source, truths, found))
 
 
+def costed(
+    run: Sequence[Trial],
+    truths: Mapping[str, float],
+    params: InterventionParameters,
+    *,
+    source: str,
+    size: int,
+    count: int,
+    seed: str,
+) -> Studies:
+    """Return studies of what so many neutral texts of a run lose, the same texts in all arms; other ``truths`` are left out."""
+    shared = [trial for trial in run if trial.key in (SELF_TEST, HANDLE)]
+    lost = [trial for trial in run if trial.key in [capability_key(arm.name) for arm in arms(params)]]
+    held = len(_column(lost[0], "plain"))
+    found = []
+    for own in seeds(seed, f"{source} neutral {size}", count):
+        rows = places(held, size, np.random.PCG64(int(own, 16))).tolist()
+        found.append(summary(COLLECTOR, [*shared, *(_rows(trial, rows) for trial in lost)], params))
+    return Studies(source, {name: value for name, value in truths.items() if name.endswith(COST)}, found)
+
+
 def simulated(
-    params: InterventionParameters, planted: Mapping[str, Planted], *, sizes: Sequence[int], count: int, seed: str
+    params: InterventionParameters,
+    planted: Mapping[str, Planted],
+    *,
+    sizes: Sequence[tuple[int, int]],
+    count: int,
+    seed: str,
 ) -> Iterator[Studies]:
-    """Yield simulated studies of each size for each arm, by what was planted."""
-    for size in sizes:
+    """Yield simulated studies for each arm, by what was planted, each of so many texts of each class and neutral ones."""
+    for size, neutral in sizes:
         for what, one in planted.items():
-            run = partial(simulate, params, planted=one, texts=size)
+            run = partial(simulate, params, planted=one, texts=size, neutral=neutral)
             found = read_runs(COLLECTOR, params, run, what=f"{what} {size}", count=count, seed=seed)
             yield from by_arm(Studies(f"simulated, {what}", one.truths(params), found))
 
@@ -146,6 +187,18 @@ def uncontrolled(model: WhiteBoxModel, items: Sequence[Item], params: Interventi
     """Return a run up to its control directions, which studies leave out and which take most of its time."""
     run = Run(model, texts_of(items, params), {}, params, seed)
     return list(takewhile(lambda trial: not trial.key.arm.startswith("control."), collected(run)))
+
+
+def _rows(trial: Trial, rows: Sequence[int]) -> Trial:
+    """Return a trial about neutral texts as one about those at these places."""
+    told: dict[str, JsonValue] = {name: [_column(trial, name)[row] for row in rows] for name in ("plain", "edited")}
+    return trial.model_copy(update={"measurements": told})
+
+
+def _column(trial: Trial, name: str) -> list[JsonValue]:
+    values = trial.measurements[name]
+    assert isinstance(values, list), "a list of nats"
+    return values
 
 
 def _no_ratio(found: Found) -> bool:

@@ -7,6 +7,7 @@ the rates, or once for all arms. Nothing here is computed by the estimators.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -24,8 +25,9 @@ class Planted:
 
     ``control`` is by how much a control direction moves the rate towards that of the direction itself, 0 to 1.
     ``log_odds`` are plain; an arm shifts them by ``shift`` for each unit that it changes the rate. ``nats`` is what neutral
-    texts lose in every arm, ``broken`` the rate of answers that repeat themselves, plain or not. ``one_draw`` draws a text's
-    answers in all arms from one number, as a model at temperature 0 does: an arm then changes texts one way only.
+    texts lose on average in every arm, most of them less and a few much more (exponential). ``broken`` is the rate of answers
+    that repeat themselves, plain or not. ``one_draw`` draws a text's answers in all arms from one number, as a model at
+    temperature 0 does: an arm then changes texts one way only.
     """
 
     plain: Mapping[str, float] = field(default_factory=lambda: {"positive": 0.95, "negative": 0.03})
@@ -41,7 +43,7 @@ class Planted:
         return self.changed.get((arm, label), self.plain[label])
 
     def truths(self, params: InterventionParameters) -> dict[str, float]:
-        """Return the true values by observation id, but for ratios and capability, whose estimates are not checked."""
+        """Return the true values by observation id, but for ratios, whose estimates are not checked."""
         found = {f"baseline.rate_{label}": self.plain[label] for label in LABELS}
         found["baseline.degeneration"] = self.broken
         for arm in arms(params):
@@ -53,13 +55,14 @@ class Planted:
                     f"{arm.name}.log_odds_{label}": self.shift * rise,
                 }
             found[f"{arm.name}.degeneration"] = self.broken
+            found[f"{arm.name}.capability"] = self.nats
         return found
 
 
 def simulate(
     params: InterventionParameters, seed: str, planted: Planted, *, texts: int, neutral: int = 40
 ) -> tuple[Trial, ...]:
-    """Return the trials of a run with as many texts in each class."""
+    """Return the trials of a run with as many texts in each class, and so many neutral ones."""
     handle: dict[str, JsonValue] = {"source": "train", "layer": params.layer, "norm": 1.0, "mean_residual_norm": 2.0}
     found = [
         measured(seed, keys.SELF_TEST, {"parity": 1e-7, "behaviour_token_ids": [1]}),
@@ -71,14 +74,16 @@ def simulate(
             found.append(_answer(params, seed, planted, PLAIN, label, name))
             found += [_answer(params, seed, planted, arm.name, label, name) for arm in arms(params)]
     for arm in arms(params):
-        edited: list[JsonValue] = [
-            1.0 + planted.nats + 0.1 * (_uniform(seed, arm.name, str(number)) - 0.5) for number in range(neutral)
-        ]
+        edited: list[JsonValue] = [1.0 + _loss(seed, planted, arm.name, str(number)) for number in range(neutral)]
         plain: list[JsonValue] = [1.0] * neutral
         found.append(measured(seed, keys.capability_key(arm.name), {"plain": plain, "edited": edited}))
         if arm.controlled:
             found += [_control(params, seed, planted, arm, kind, place, names) for kind, place in keys.controls(params)]
     return tuple(found)
+
+
+def _loss(seed: str, planted: Planted, arm: str, name: str) -> float:
+    return 0.1 * (_uniform(seed, arm, name) - 0.5) - planted.nats * math.log1p(-_uniform(seed, f"loss.{arm}", name))
 
 
 def _answer(params: InterventionParameters, seed: str, planted: Planted, arm: str, label: str, name: str) -> Trial:

@@ -1,7 +1,8 @@
 """What would the trials of a concept direction look like if the truth were this? Planted numbers, without a model.
 
 For calibration and tests. Scores are normal with the same spread in both classes, so that a shift of d between them is an
-AUROC of Phi(d / sqrt 2) exactly. Nothing here is computed by the estimators.
+AUROC of Phi(d / sqrt 2) exactly. Controls lie at the quantiles of the negative class, so that the threshold they freeze is
+known. Nothing here is computed by the estimators.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from evidence_collectors.interpretability.concept_direction.trials import KIND, 
 
 Array = NDArray[np.float64]
 LABELS = ("positive", "negative")
+CONTROLS = 300
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,15 @@ class Planted:
             "test.divergence": self.divergence,
         }
 
+    def recalls(self, params: DirectionParameters) -> dict[str, float]:
+        """Return the true recall by observation id, nothing without a control set."""
+        if params.control_set is None:
+            return {}
+        allowed = math.floor(params.recall_fpr * CONTROLS + 1e-9)
+        threshold = float(ndtri((CONTROLS - allowed - 0.5) / CONTROLS))  # of deviations above the negative class's mean
+        names = (f"{split}.{reader}_recall" for split in keys.REPORTED for reader in ("direction", "probe"))
+        return dict.fromkeys(names, float(ndtr(self.shift - threshold)))
+
 
 def simulate(params: DirectionParameters, seed: str, planted: Planted, *, texts: int) -> tuple[Trial, ...]:
     """Return the trials of a run with as many texts in each class of each reported split."""
@@ -82,6 +93,7 @@ def simulate(params: DirectionParameters, seed: str, planted: Planted, *, texts:
         for label in LABELS:
             for number in range(texts):
                 found += _text(params, seed, planted, split, label, number)
+    found += [] if params.control_set is None else _controls(params, seed, planted)
     return tuple(found if planted.induces else [_failed(trial, reason) for trial in found])
 
 
@@ -112,6 +124,18 @@ def _text(
         yield measured(seed, key, told)
     if split == "test":
         yield _log_odds(params, seed, planted, label, TrialKey(item=name, arm="log_odds", repeat=0))
+
+
+def _controls(params: DirectionParameters, seed: str, planted: Planted) -> Iterator[Trial]:
+    """Yield the control set, at quantiles of the negative class. Its nulls are never looked at."""
+    what: dict[str, JsonValue] = {"label": "neutral", "split": "test", "control": True}
+    null: list[JsonValue] = [0.0]
+    for number in range(CONTROLS):
+        at = float(ndtri((number + 0.5) / CONTROLS)) - 0.5 * planted.shift
+        own: dict[str, JsonValue] = {"direction": [at], "probe": [at], "random": null, "shuffled": null}
+        for arm in ("projection", "twin"):
+            key = TrialKey(item=f"control-{number:05d}", arm=arm, repeat=0)
+            yield measured(seed, key, {**what, **own, "probe_random": null, "probe_shuffled": null})
 
 
 def _log_odds(params: DirectionParameters, seed: str, planted: Planted, label: str, key: TrialKey) -> Trial:

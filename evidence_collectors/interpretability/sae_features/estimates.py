@@ -23,13 +23,13 @@ from dossier import ranking
 from dossier.comparison import benjamini_hochberg
 from dossier.probing import permutation_orders
 from dossier.statistics import Limits, bootstrap_weights, recovered_interval
+from evidence_collectors.interpretability.quantities import unskewed
 
 Floats = NDArray[np.float64]
 
 STRICT = 0.95  # the percentile of a null that a quantity must beat
 POWER = 0.8
 RESAMPLES = 1000
-SYMMETRIC = 1e-6  # skewness below which dividing by it would lose digits
 
 
 @dataclass(frozen=True)
@@ -84,23 +84,6 @@ def ratio(above: Floats, below: Floats, clusters: Sequence[str], *, level: float
     limits = unskewed(estimate, error, errors, float(stdtrit(names.size - 1, 0.5 + level / 2.0)))
     smallest = float(ndtri(0.5 + level / 2.0) + ndtri(POWER)) * error
     return Quantity(estimate, limits, smallest=smallest)
-
-
-def unskewed(estimate: float, error: float, errors: Floats, quantile: float) -> Limits:
-    """Return limits at a quantile of Student's t, from the errors (n,) of the clusters and the standard error of their sum.
-
-    With g the skewness of the errors, T + g T^2 / 3 + g^2 T^3 / 27 + g / 6n of T = t / sqrt(n) is nearer to normal than T,
-    and has an inverse. Source: Hall 1992 (the cubic transformation).
-    """
-    n, spread = errors.size, float((errors**2).mean())
-    skewness = float((errors**3).mean()) / spread**1.5 if spread > 0.0 else 0.0
-    ends = []
-    for at in (quantile, -quantile):
-        moved = at / math.sqrt(n)
-        if abs(skewness) > SYMMETRIC:
-            moved = 3.0 / skewness * (float(np.cbrt(1.0 + skewness * (moved - skewness / (6.0 * n)))) - 1.0)
-        ends.append(estimate - error * math.sqrt(n) * moved)
-    return min(ends[0], estimate), max(ends[1], estimate)
 
 
 def strict_margin(

@@ -7,7 +7,7 @@ from dossier.comparison import clopper_pearson
 from dossier.model import Null, Observation
 from evidence_collectors.interpretability.sae_features import changes, effects, estimates, health
 from evidence_collectors.interpretability.sae_features.estimates import Quantity, quantiles
-from evidence_collectors.interpretability.sae_features.parameters import SaeFeaturesParameters
+from evidence_collectors.interpretability.sae_features.parameters import RECALL_FPR, SaeFeaturesParameters
 from evidence_collectors.interpretability.sae_features.scores import NO_FEATURE, Reasons, Scores, by_label, few, scores
 from evidence_collectors.interpretability.sae_features.trials import Table, Trials
 from evidence_collectors.interpretability.sae_features.writing import (
@@ -22,7 +22,6 @@ from evidence_collectors.interpretability.sae_features.writing import (
 
 SET = ("auroc", "auroc_margin", "transfer_auroc", "transfer_auroc_margin", "effect", "recall")
 PROBE = ("auroc", "transfer_auroc", "gap", "transfer_gap")
-RECALL_FPR = 0.01
 DENSE = "Kantamneni et al. 2025 (arXiv:2502.16681): probes on sparse features seldom beat dense ones."
 
 

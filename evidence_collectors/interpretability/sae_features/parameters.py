@@ -10,6 +10,7 @@ from dossier.model import Number, Parameters, Text, Value
 from evidence_collectors.parameters import parse_values
 
 KIND = "interpretability.sae_features"
+RECALL_FPR = 0.01  # the threshold of the recall flags one control in a hundred, at most
 Position = Annotated[
     str, StringConstraints(pattern=r"^(?:last_prompt(?:-[0-9]{1,3})?|(?:prompt|response)_(?:max|mean))$")
 ]

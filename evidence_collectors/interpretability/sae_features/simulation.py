@@ -5,17 +5,18 @@ For calibration and tests. The truth is what is put in here; nothing is computed
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr
+from scipy.special import ndtr, ndtri
 
 from dossier.model import Trial, TrialKey
 from dossier.statistics import trial_seed
-from evidence_collectors.interpretability.sae_features.parameters import KIND, SaeFeaturesParameters
+from evidence_collectors.interpretability.sae_features.parameters import KIND, RECALL_FPR, SaeFeaturesParameters
 
 Floats = NDArray[np.float64]
 CLEAN, SPLICED, ABLATED = 1.0, 1.1, 3.0  # nats a token
@@ -51,17 +52,20 @@ class Planted:
 
     def truths(self, params: SaeFeaturesParameters) -> dict[str, float]:
         """Return the true values by observation id."""
-        chosen = float(ndtr(self.separation * (params.top_k / 2.0) ** 0.5))
+        chosen, probe = (float(ndtr(self.separation * one**0.5)) for one in (params.top_k / 2.0, 2.0))
         known = {
             "set.auroc": chosen,
             "set.transfer_auroc": chosen,
-            "probe.auroc": float(ndtr(2.0**0.5 * self.separation)),
+            **dict.fromkeys(("probe.auroc", "probe.transfer_auroc"), probe),
+            **dict.fromkeys(("probe.gap", "probe.transfer_gap"), probe - chosen),
             "twin.auroc": float(ndtr(self.twin_separation / 2.0**0.5)),
-            "feature-1.auroc": float(ndtr(self.separation / 2.0**0.5)),
             "health.fvu": self.unexplained,
             "health.l0": self.active,
             "health.ce_score": (ABLATED - SPLICED) / (ABLATED - CLEAN),
         }
+        for place in range(params.top_k):
+            known[f"feature-{place + 1}.auroc"] = float(ndtr(self.separation / 2.0**0.5))
+            known[f"feature-{place + 1}.firing_rate"] = float(ndtr(self.separation))
         if self.twin_separation >= CLEAR:  # then the twin is the strictest null, and what it reads is known
             known |= dict.fromkeys(("set.auroc_margin", "set.transfer_auroc_margin"), chosen - known["twin.auroc"])
         if params.behaviour_tokens:
@@ -71,9 +75,18 @@ class Planted:
             )
         return known
 
+    def recall(self, params: SaeFeaturesParameters) -> float:
+        """Return the true recall at the threshold that the simulated controls freeze."""
+        allowed = math.floor(RECALL_FPR * params.minimum_controls + 1e-9)
+        threshold = ndtri((params.minimum_controls - allowed - 0.5) / params.minimum_controls)
+        return float(ndtr(self.separation * params.top_k**0.5 - threshold))
+
 
 def simulate(params: SaeFeaturesParameters, pairs: int, seed: str, planted: Planted) -> tuple[Trial, ...]:
-    """Return the trials of a run with so many pairs in each of the splits test and transfer."""
+    """Return the trials of a run with so many pairs in each of the splits test and transfer.
+
+    Where a control set is planned, it lies at the quantiles of the negative class, so that its threshold is known.
+    """
     return tuple(
         Trial(
             key=key,
@@ -109,6 +122,8 @@ def _trials(
         yield _key(f"change-{place + 1}", "changed"), {"feature": place, "change": 0.0}
     census = {"tokens": 1000, "width": 100, "alive": 80, "dense_1": 0.9, "dense_10": 0.5}
     yield _key("dictionary", "census"), census
+    if params.control_set:
+        yield from _controls(params, planted)
     draws = _normal(seed)
     for split in ("test", "transfer"):
         for pair in range(pairs):
@@ -118,6 +133,30 @@ def _trials(
                     name = f"{split}-{pair:05d}-{number}-{label}"
                     about = {"label": label, "split": split, "cluster": f"{split}-{pair:05d}", "control": False}
                     yield from _item(name, about, common, draws, params, planted)
+
+
+def _controls(params: SaeFeaturesParameters, planted: Planted) -> Iterator[tuple[TrialKey, Mapping[str, Any]]]:
+    for number in range(params.minimum_controls):
+        value = float(params.top_k**0.5 * ndtri((number + 0.5) / params.minimum_controls))
+        name = f"control-{number:05d}"
+        yield (
+            _key(name, "read"),
+            {
+                "label": "neutral",
+                "split": "test",
+                "cluster": name,
+                "control": True,
+                "features": [value / params.top_k] * params.top_k,
+                "set": value,
+                "probe": 0.0,
+                "random": [0.0] * params.random_sets,
+                "changed": [0.0] * (params.changes if params.compare else 0),
+                "tokens": 10,
+                "active": 10.0 * planted.active,
+                "error": 10.0 * planted.unexplained,
+                "spread": 10.0,
+            },
+        )
 
 
 def _item(

@@ -5,18 +5,20 @@ from __future__ import annotations
 import math
 from collections import Counter
 
+import numpy as np
 import pytest
 
 from dossier import model
 from dossier.model import FileRef
 from evidence_collectors import calibration
 from evidence_collectors.calibration import faults, summary
-from evidence_collectors.interpretability.causal_intervention import estimates, observations
+from evidence_collectors.interpretability.causal_intervention import costs, estimates, observations
 from evidence_collectors.interpretability.causal_intervention.calibration import (
     BOUND,
     LIMITS,
     by_arm,
     controls,
+    costed,
     no_change,
     simulated,
     studied,
@@ -24,7 +26,7 @@ from evidence_collectors.interpretability.causal_intervention.calibration import
 )
 from evidence_collectors.interpretability.causal_intervention.collector import COLLECTOR
 from evidence_collectors.interpretability.causal_intervention.simulation import Planted, simulate
-from evidence_collectors.interpretability.quantities import Value
+from evidence_collectors.interpretability.quantities import Value, mean_value
 from evidence_collectors.models.hf import load
 from tests.evidence_collectors.interpretability.planted_models import items, plant
 
@@ -33,7 +35,9 @@ PARAMS = COLLECTOR.parse(
     {"layer": 1, "behaviour_tokens": ["I"], "markers": ["I cannot"], "strengths": [0.5], "control_items": 20}
 )
 PLANTED = Planted(
-    changed={("ablate", "positive"): 0.2, ("add_plus_1", "negative"): 0.6, ("add_minus_1", "positive"): 0.7}, broken=0.2
+    changed={("ablate", "positive"): 0.2, ("add_plus_1", "negative"): 0.6, ("add_minus_1", "positive"): 0.7},
+    nats=0.4,
+    broken=0.2,
 )
 ORGANISM = (FileRef(name="planted", sha256="0" * 64, size=0, media_type="text/plain"),)
 
@@ -76,7 +80,7 @@ def on_runs(runs, count=25):
 
 
 def few(count=2):
-    return list(simulated(PARAMS, {"planted": PLANTED}, sizes=(30,), count=count, seed=SEED))
+    return list(simulated(PARAMS, {"planted": PLANTED}, sizes=((30, 140),), count=count, seed=SEED))
 
 
 def test_the_estimator_is_accepted_and_the_certificate_is_a_document(runs):
@@ -87,6 +91,7 @@ def test_the_estimator_is_accepted_and_the_certificate_is_a_document(runs):
     assert model.parse(model.Calibration, model.dump(found), where="calibration") == found
     names = {one.quantity for one in found.cells}
     assert names == {
+        "*.capability",
         *(f"*.{what}_{label}" for what in ("rate", "change", "log_odds") for label in ("positive", "negative")),
         "*.degeneration",
     }
@@ -109,6 +114,49 @@ def test_intervals_that_are_too_narrow_are_refused(runs, monkeypatch):
 
     monkeypatch.setattr(observations, "change", narrow)
     assert any("*.change_positive" in reason and "coverage" in reason for reason in faults(made(on_runs(runs, 20))))
+
+
+def lost(run, **options):
+    """Return studies of what 140 neutral texts lose, drawn from those of a run, and the truth: what all of them lose."""
+    truths = {}
+    for one in run:
+        if one.key.arm.startswith("capability."):
+            held = one.measurements
+            truths[f"{one.key.arm.removeprefix('capability.')}.capability"] = math.fsum(held["edited"]) / len(
+                held["edited"]
+            ) - math.fsum(held["plain"]) / len(held["plain"])
+    known = {**truths, "ablate.rate_positive": 0.2}
+    return costed(run, known, PARAMS, source="drawn", **{"size": 140, "count": 30, "seed": SEED, **options})
+
+
+def test_what_neutral_texts_lose_is_studied_by_drawing_them(runs):
+    found = lost(runs[0])
+    assert set(found.truths) == {"ablate.capability", "add_minus_1.capability", "add_plus_1.capability"}
+    assert {one["ablate.capability"].n for one in found.found} == {140}
+    assert len({one["ablate.capability"].estimate for one in found.found}) == 30
+    assert faults(made(by_arm(found))) == ()
+    assert {one["add_plus_1.capability"].n for one in lost(runs[0], size=40, count=2).found} == {40}
+
+
+def test_a_cost_that_leaves_out_the_tenth_that_lose_most_is_refused(runs, monkeypatch):
+    """The mutation: what most texts lose stands for what all do."""
+    real = costs.mean_value
+    monkeypatch.setattr(costs, "mean_value", lambda values, level: real(np.sort(values)[: -len(values) // 10], level))
+    reasons = faults(made(by_arm(lost(runs[0]))))
+    assert any("*.capability" in reason and "bias" in reason for reason in reasons)
+    assert any("*.capability" in reason and "coverage" in reason for reason in reasons)
+
+
+def test_a_mean_of_few_skewed_numbers_is_held_and_by_students_interval_it_is_not():
+    words, held, plainly = np.random.default_rng(5), 0, 0
+    for _ in range(2000):
+        values = words.standard_normal(20) ** 2
+        found = mean_value(values, 0.95)
+        assert found.estimate == pytest.approx(values.mean())
+        held += found.limits[0] <= 1.0 <= found.limits[1]
+        plainly += abs(values.mean() - 1.0) <= 2.0930241 * values.std(ddof=1) / np.sqrt(20)
+    assert plainly / 2000 < 0.91
+    assert held / 2000 > 0.93
 
 
 def test_a_test_without_holm_finds_effects_where_there_are_none(monkeypatch):

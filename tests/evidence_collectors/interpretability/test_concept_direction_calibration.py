@@ -31,6 +31,7 @@ PARAMS = COLLECTOR.parse(
         "shuffles": 20,
         "twins": 1,
         "random_interventions": 5,
+        "control_set": "everyday",
     }
 )
 PLANTED = Planted(shift=1.5)
@@ -44,7 +45,8 @@ def run():
 
 def calibrated(run):
     """Studies of a long run: its texts are the population, all but equal to what they were drawn from."""
-    found = studied(run, PLANTED.truths(), PARAMS, source="planted", sizes=(40,), count=30, seed=SEED)
+    truths = PLANTED.truths() | PLANTED.recalls(PARAMS)
+    found = studied(run, truths, PARAMS, source="planted", sizes=(40,), count=30, seed=SEED)
     nothing = controls(PARAMS, seed=SEED, studies=2)
     return certificate(
         COLLECTOR, PARAMS, found, nothing, organisms=ORGANISM, truth="planted", bound=BOUND, limits=LIMITS
@@ -59,6 +61,7 @@ def made(run):
 def test_the_estimator_is_accepted_and_the_certificate_is_a_document(made):
     assert faults(made) == ()
     assert {one.studies for one in made.cells} == {30}
+    assert {"test.divergence", "test.direction_recall", "transfer.probe_recall"} <= {one.quantity for one in made.cells}
     assert [one.passed for one in made.negative_controls] == [2] * 4
     assert model.parse(model.Calibration, model.dump(made), where="calibration") == made
 
@@ -79,6 +82,35 @@ def test_intervals_that_are_too_narrow_are_refused(run, monkeypatch):
 
     monkeypatch.setattr(observations, "mean_value", narrow)
     assert any("bypass" in reason and "coverage" in reason for reason in faults(calibrated(run)))
+
+
+def test_a_recall_at_a_looser_threshold_is_refused(run, monkeypatch):
+    """The mutation: the threshold lets one control in ten through, not one in a hundred."""
+    real = separation.recall_at_fpr
+    monkeypatch.setattr(separation, "recall_at_fpr", lambda up, controls, *, fpr: real(up, controls, fpr=10.0 * fpr))
+    reasons = faults(calibrated(run))
+    assert any("direction_recall" in reason and "bias" in reason for reason in reasons)
+    assert any("probe_recall" in reason and "coverage" in reason for reason in reasons)
+
+
+def test_a_divergence_of_half_its_size_is_refused(run, monkeypatch):
+    real = observations.mean_value
+
+    def halved(values, level):
+        return real(values / 2.0 if (values >= 0.0).all() and values.mean() < 0.1 else values, level)
+
+    monkeypatch.setattr(observations, "mean_value", halved)
+    assert any("test.divergence" in reason and "coverage" in reason for reason in faults(calibrated(run)))
+
+
+def test_the_planted_recall_is_that_of_the_drawn_scores_over_the_simulated_controls():
+    trials = [one for one in simulate(PARAMS, SEED, PLANTED, texts=800) if one.key.arm == "projection"]
+    controls_ = sorted(one.measurements["direction"][0] for one in trials if one.measurements["control"])
+    above = [one.measurements["direction"][0] for one in trials if one.measurements["label"] == "positive"]
+    assert len(controls_) == 300
+    found = np.mean([score > controls_[-4] for score in above])
+    assert found == pytest.approx(PLANTED.recalls(PARAMS)["test.direction_recall"], abs=0.04)
+    assert PLANTED.recalls(PARAMS.model_copy(update={"control_set": None})) == {}
 
 
 def test_a_margin_that_ignores_its_nulls_fails_a_control_and_has_a_bias(run, monkeypatch):

@@ -10,7 +10,7 @@ import pytest
 from dossier import model
 from dossier.model import FileRef
 from evidence_collectors.calibration import certificate, control, faults, summary
-from evidence_collectors.interpretability.sae_features import calibration, estimates
+from evidence_collectors.interpretability.sae_features import calibration, effects, estimates, observations
 from evidence_collectors.interpretability.sae_features.calibration import (
     BOUND,
     LIMITS,
@@ -20,6 +20,7 @@ from evidence_collectors.interpretability.sae_features.calibration import (
     copied,
     no_margin,
     simulated,
+    simulated_recall,
     studied,
 )
 from evidence_collectors.interpretability.sae_features.collector import COLLECTOR
@@ -93,6 +94,47 @@ def test_intervals_that_take_items_of_a_pair_for_independent_are_refused(monkeyp
 
     monkeypatch.setattr(estimates, "ratio", alone)
     assert any("coverage" in reason for reason in faults(calibrated()))
+
+
+def recalls(**options):
+    params = PARAMS.model_copy(update={"control_set": "everyday", "minimum_controls": 300, "behaviour_tokens": ()})
+    found = simulated_recall(params, sizes=(20,), seed=SEED, **options)
+    nothing = (control("-", "-", [True]),)
+    return certificate(
+        COLLECTOR, params, found, nothing, organisms=ORGANISM, truth="planted", bound=BOUND, limits=LIMITS
+    )
+
+
+def test_a_recall_is_accepted_and_one_at_a_looser_threshold_is_refused(monkeypatch):
+    made = recalls(count=30)
+    assert faults(made) == ()
+    assert {(cell.quantity, cell.estimable) for cell in made.cells} == {("set.recall", 30)}
+    real = observations.ranking.recall_at_fpr
+    monkeypatch.setattr(
+        observations.ranking, "recall_at_fpr", lambda up, controls, *, fpr: real(up, controls, fpr=10.0 * fpr)
+    )
+    reasons = faults(recalls(count=30))
+    assert any("bias" in reason for reason in reasons)
+    assert any("coverage" in reason for reason in reasons)
+
+
+def test_a_firing_rate_with_an_interval_of_every_second_firing_is_refused(monkeypatch):
+    real = effects.clopper_pearson
+    monkeypatch.setattr(effects, "clopper_pearson", lambda hits, n, level: real(hits // 2, n, level))
+    assert any("firing_rate" in reason and "coverage" in reason for reason in faults(calibrated()))
+
+
+def test_the_control_set_is_the_same_in_every_study():
+    params = PARAMS.model_copy(update={"control_set": "everyday", "minimum_controls": 300})
+    run = simulate(params, 20, SEED, PLANTED)
+    held = [one for one in run if one.measurements.get("control")]
+    assert len(held) == 300
+    assert all(cluster_of(one) is None for one in held)
+    assert clusters(run, neutral=True) == {}
+    (made,) = studied(run, {}, params, source="it", sizes=(12,), count=2, seed=SEED)
+    assert {found["set.recall"].facts["controls"] for found in made.found} == {300}
+    assert len({found["set.recall"].facts["threshold"] for found in made.found}) == 1
+    assert {found["set.recall"].n for found in made.found} == {24}
 
 
 def test_a_margin_that_forgets_its_null_fails_the_controls(monkeypatch):

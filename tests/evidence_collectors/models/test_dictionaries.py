@@ -164,7 +164,8 @@ HAND = {  # two inputs, three features, worked by hand below
 def gemma_scope(folder, *, npz=False, params=HAND, **config):
     folder.mkdir(exist_ok=True)
     if npz:
-        np.savez(folder / "params.npz", **{name: value.numpy() for name, value in params.items()})
+        # Gemma Scope writes W_enc and W_dec, Gemma Scope 2 w_enc and w_dec
+        np.savez(folder / "params.npz", **{name.replace("w_", "W_"): value.numpy() for name, value in params.items()})
         return folder
     save_file(dict(params), folder / "params.safetensors")
     config = {"architecture": "jump_relu", "hf_hook_point_in": "model.layers.1.output", **config}

@@ -32,12 +32,21 @@ def test_every_truth_is_what_the_instrument_reads_on_all_texts(opened):
     truths = recipe._truths(opened, FOLDER, run)
     found = summary(COLLECTOR, run, recipe.PARAMS)
     assert set(truths) == {
-        "set.auroc", "set.transfer_auroc", "feature-1.auroc", "ablation.fall", "ablation.fall_margin",
+        *(f"feature-{place}.{what}" for place in range(1, 5) for what in ("auroc", "firing_rate")),
+        "set.auroc", "set.transfer_auroc", "ablation.fall", "ablation.fall_margin",
         "ablation.transfer_fall", "ablation.transfer_fall_margin", "health.l0", "health.fvu", "health.ce_score",
     }  # fmt: skip
     for name, truth in truths.items():
         assert found[name].estimate == pytest.approx(truth, abs=1e-3), name
     assert truths["ablation.fall_margin"] > 1.0
+
+
+def test_the_recall_at_the_known_threshold_is_what_the_instrument_reads(opened):
+    controlled = opened.controlled()
+    run = recipe._run(controlled, FOLDER, recipe.RECALL)
+    found = summary(COLLECTOR, run, recipe.RECALL)["set.recall"]
+    assert found.facts["controls"] == 380
+    assert found.estimate == recipe._recall(controlled, FOLDER, run) > 0.9
 
 
 def test_the_formula_is_the_dictionarys_own():

@@ -16,7 +16,8 @@ from dossier.ranking import recall_at_fpr
 from evidence_collectors.calibration import summary
 from evidence_collectors.interpretability.adversarial_stability.collector import COLLECTOR
 from evidence_collectors.organisms import stability_truth, tokens
-from evidence_collectors.organisms.stability_truth import Behaviour, chances, frozen, last
+from evidence_collectors.organisms.direction_truth import frozen
+from evidence_collectors.organisms.stability_truth import Behaviour, chances, last
 from evidence_collectors.recipes import adversarial_stability as recipe
 from evidence_collectors.recipes import makes
 
