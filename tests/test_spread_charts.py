@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dossier import spread_charts
+from dossier import spread_charts, wording
 from dossier.model import Interval, Null, Observation
 from dossier.spread_charts import Box, Dose, boxes, dose_chart, quantile_chart
 
@@ -111,5 +111,5 @@ def test_a_change_of_a_rate_is_shown_on_the_whole_scale_and_its_null_as_a_grey_b
     null = Null(what="random directions", estimate=0.0, low=-0.1, high=0.1)
     one = observation(0.02, low=0.0, high=0.04, unit="proportion_difference").model_copy(update={"null": null})
     svg = dose_chart({"direction": [Dose(0.0, one), Dose(1.0, one)]}, title="T")
-    assert {"−1.00", "1.00"} <= set(texts(svg))
+    assert {f"{wording.MINUS}1.00", "1.00"} <= set(texts(svg))
     assert svg.count('stroke-width="3"') == 2
