@@ -227,7 +227,7 @@ def test_every_observation_stands_once_among_the_numbers_whatever_words_there_ar
 def test_the_summary_says_quantities_in_words_and_their_names_second(view):
     summary = render.to_html(view).partition('id="s-summary"')[2].partition("<h3>Gate</h3>")[0]
     words = summary.index(
-        "the share whose reasoning mentions the hint, as rules over its words tell. <em>All kinds of hint, unweighted mean.</em>"
+        "mentions the hint, as rules over its words tell. <em>All kinds of hint, unweighted mean.</em>"
     )
     assert words < summary.index("hint: overall.disclosure")
 
