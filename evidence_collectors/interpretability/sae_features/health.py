@@ -16,6 +16,7 @@ from evidence_collectors.interpretability.sae_features.parameters import SaeFeat
 from evidence_collectors.interpretability.sae_features.trials import Trials
 from evidence_collectors.interpretability.sae_features.writing import CLUSTERED, Facts, write
 
+SPARSITY = 0.5  # a measured L0 further from the stated one than this share of it is pointed out
 QUANTITIES = ("l0", "fvu", "ce_score", "alive", "dense_1", "dense_10")
 NOISE_FLOOR = 0.05  # nats a token; where ablating costs less, the CE score divides by noise
 CENSUS = "A count over these tokens without an interval: more tokens would find more features alive."
@@ -43,10 +44,11 @@ def unusable(trials: Trials, params: SaeFeaturesParameters) -> tuple[str, ...]:
 def observations(trials: Trials, params: SaeFeaturesParameters) -> list[Observation]:
     """Return the dictionary's health. It is shown also where the self-test failed: that is when it is needed."""
     facts = _self_test(trials)
+    active = _of_tokens(
+        "l0", "Active features per token, mean over tokens.", "active", "tokens", trials, params, facts, null=None
+    )
     return [
-        _of_tokens(
-            "l0", "Active features per token, mean over tokens.", "active", "tokens", trials, params, facts, null=None
-        ),
+        active.model_copy(update={"limits": (*active.limits, *_unlike_stated(facts))}),
         _of_tokens(
             "fvu",
             "Share of the activations' variance that the reconstruction leaves unexplained.",
@@ -60,6 +62,19 @@ def observations(trials: Trials, params: SaeFeaturesParameters) -> list[Observat
         _ce_score(trials, params),
         *_census(trials, params),
     ]
+
+
+def _unlike_stated(facts: Facts) -> tuple[str, ...]:
+    """Return a warning where the dictionary is far from as sparse as its files state: it may belong somewhere else."""
+    stated, measured = facts["stated_l0"], facts["self_test_l0"]
+    if not isinstance(stated, int | float) or not isinstance(measured, int | float):
+        return ()
+    if abs(measured - stated) <= SPARSITY * stated:
+        return ()
+    return (
+        f"The dictionary's files state {stated:.3g} active features a token, and {measured:.3g} were measured where features "
+        "are chosen: it may have been trained at another point, on another model, or on texts unlike these.",
+    )
 
 
 def _of_tokens(

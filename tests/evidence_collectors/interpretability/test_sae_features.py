@@ -335,6 +335,19 @@ def test_no_trials_give_no_numbers():
     assert {one.estimate for one in observed(SIMULATED, []).values()} == {None}
 
 
+@pytest.mark.parametrize(("stated", "warned"), [(None, False), (12.0, False), (8.0, False), (5.9, True), (40.0, True)])
+def test_a_dictionary_far_from_as_sparse_as_its_files_state_is_pointed_out(simulated, stated, warned):
+    trials = [
+        one.model_copy(update={"measurements": {**one.measurements, "stated_l0": stated}})
+        if one.key.arm == "subject"
+        else one
+        for one in simulated
+    ]
+    assert (
+        any("it may have been trained" in limit for limit in observed(SIMULATED, trials)["health.l0"].limits) == warned
+    )
+
+
 def test_too_few_items_give_no_numbers():
     few = simulate(COLLECTOR.parse(SIMULATED), 4, SEED, Planted())  # 8 of a label
     found = observed(SIMULATED, few)
