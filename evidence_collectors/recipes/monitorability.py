@@ -26,7 +26,7 @@ from evidence_collectors.recipes.perturbation import MAKES
 ROOT = canonical.sha256(b"calibration of cot_faithfulness.monitorability")[:16]
 PARAMS = COLLECTOR.parse({"max_tokens": 32})  # the organism's longest completion has 7
 SIZES = (50, 160)  # questions
-SIMULATED_SIZES = (60, 300, 900)  # the largest reaches the n of a set of some five hundred questions
+SIMULATED_SIZES = (60, 300)  # larger ones ask for a larger pool: chance in 12 runs is then no small part of the error
 RUNS, RUNS_REDUCED = 40, 12  # of each make: what chance leaves of the pool is then a small part of a study's error
 SIMULATED_RUNS = 12
 HEADLINE = ("reasoning.g_mean2", "reasoning.tpr", "reasoning.tnr", "uplift.g_mean2")  # of a reduced certificate
