@@ -97,7 +97,7 @@ def collect(
                 model, items[planned.items.sha256], inputs.get(planned.id, EvidenceInputs()), progress
             )
         except CollectionError as error:
-            failures.append(NotCollected(id=planned.id, kind=planned.kind, reason=error.message))
+            failures.append(NotCollected(id=planned.id, kind=planned.kind, reason=_reason(error)))
             continue
         found = parse(Evidence, store.get(digest), where=planned.id)
         evidence[planned.id] = found
@@ -278,3 +278,8 @@ def _members(evidence: Evidence, digest: str, store: Store) -> dict[str, bytes]:
     for artifact in evidence.artifacts:
         members[member("artifacts", artifact)] = store.get(artifact.sha256)
     return members
+
+
+def _reason(error: CollectionError) -> str:
+    """Return what went wrong, and what would help, where the error says that."""
+    return f"{error.message.rstrip('.')}. {error.hint}" if error.hint else error.message

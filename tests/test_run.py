@@ -91,6 +91,17 @@ def test_a_broken_run_resumes_and_ends_with_the_same_trials_and_observations(tmp
     assert resumed.observations == whole.observations
 
 
+def test_why_nothing_was_collected_comes_with_what_would_help(tmp_path):
+    class Hopeless(PlantedModel):
+        def generate(self, requests):
+            raise CollectionError("the dictionary is a pickle", hint="Convert it to safetensors.")
+
+    plan = planned(tmp_path).plan
+    with open_store(tmp_path / "store", wait=False) as store:
+        (missing,) = run(plan, store, Hopeless()).not_collected
+    assert missing.reason == "the dictionary is a pickle. Convert it to safetensors."
+
+
 def test_what_a_judge_said_before_a_crash_is_not_asked_again(tmp_path):
     class Judge(PlantedModel):
         asked = 0
