@@ -129,7 +129,7 @@ def run_demo(
     for number, (one, organism) in enumerate(further, start=8):
         _say(number, one.says)
         passed &= run_further(one, output, organism, keys=keys, trust=trust, scope=DEMO_SCOPE, collectors=collectors)
-    _print_end(output, time.monotonic() - started, further=[one.folder for one, _ in further])
+    _print_end(output, time.monotonic() - started, further=[one for one, _ in further])
     return passed
 
 
@@ -222,11 +222,15 @@ def _say(number: int, text: str) -> None:
     out.print(f"{number}  {text}", style="bold")
 
 
-def _print_end(output: Path, seconds: float, *, further: Sequence[str]) -> None:
+def _print_end(output: Path, seconds: float, *, further: Sequence[Further]) -> None:
     out = console()
     out.print(f"\nTook {seconds:.0f} s. Open next:", style="bold")
-    out.print(f"  {output / 'dossier.pdf'}            the dossier, as a person reads it")
-    out.print(f"  {output / 'pack.zip'}               everything in it, as a program checks it")
-    for name in further:
-        out.print(f"  {output / name / 'dossier.pdf'}     the dossier about another model")
+    files = {
+        output / "dossier.pdf": "the dossier, as a person reads it",
+        output / "pack.zip": "everything in it, as a program checks it",
+        **{output / one.folder / "dossier.pdf": one.about for one in further},
+    }
+    width = max(len(str(path)) for path in files)
+    for path, what in files.items():
+        out.print(f"  {path!s:{width}}  {what}")
     out.print(f"  dossier verify {output / 'pack.zip'} --trust {output / 'trust'}")

@@ -35,6 +35,7 @@ class Further:
     template: str
     pieces: Mapping[str, str]
     says: str
+    about: str
 
 
 INSIDE = Further(
@@ -50,12 +51,14 @@ INSIDE = Further(
         }
     ),
     "Open another model: what it computes, and whether that holds under a planted attack",
+    "the dossier about the inside of a second model",
 )
 REASONING = Further(
     "reasoning",
     "start_reasoning.toml",
     MappingProxyType({"perturbation": "cot_faithfulness.perturbation", "monitor": "cot_faithfulness.monitorability"}),
     "Change another model's reasoning: does its answer follow, and what can a reader catch",
+    "the dossier about the reasoning of a third one",
 )
 
 
