@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from dossier import probing
+from dossier.errors import CollectionError
 from dossier.model import digest_of
 from evidence_collectors.interpretability.sae_features import selection
 from evidence_collectors.interpretability.sae_features.setup import (
@@ -30,6 +31,9 @@ from evidence_collectors.items.contrast import Contrast
 def learn(setup: Setup) -> tuple[Learned, Measured]:
     """Test the reading itself, then choose features and fit the dense probe."""
     texts, params = choosing(setup.texts), setup.params
+    for label in ("positive", "negative"):
+        if not any(text.label == label for text in texts):
+            raise CollectionError(f"no {label} items in the splits train and validation, where features are chosen")
     whole = read_features(setup.model, texts, setup, whole=True)
     positive = np.array([text.label == "positive" for text in texts])
     profile = selection.profile(whole.at_position, positive, ~positive, width=setup.dictionary.width)

@@ -141,18 +141,11 @@ def promised(params: SaeFeaturesParameters, texts: Sequence[Contrast]) -> Iterat
 
 
 def _texts(items: Sequence[Item], params: SaeFeaturesParameters) -> tuple[Contrast, ...]:
-    """Return the contrast set, after looking that both classes can choose and can be reported on."""
+    """Return the contrast set; a class without items leaves its numbers not estimable."""
     texts = contrast.parse(items)
     ids = [text.id for text in texts]
     if len(set(ids)) != len(ids):
         raise ConfigError(f"{KIND}: an item's id is there twice", hint="Give every item an id of its own.")
-    for label in ("positive", "negative"):
-        for splits in (setup_.CHOOSE, ("test",)):
-            if not contrast.chosen(texts, label=label, splits=splits):
-                raise ConfigError(
-                    f"{KIND}: no {label} items in the split {' or '.join(splits)}",
-                    hint="Features are chosen on train and validation and reported on test; each needs both labels.",
-                )
     if params.position.startswith("response") and not all(text.response for text in texts):
         raise ConfigError(f"{KIND}: position {params.position!r} needs a response in every item")
     if params.control_set and not any(text.set == params.control_set for text in texts):

@@ -137,14 +137,20 @@ def test_the_cost_counts_every_pass():
 @pytest.mark.parametrize(
     ("keep", "named"),
     [
-        (lambda item: item["label"] != "negative", "no negative items"),
-        (lambda item: item["label"] != "positive" or item["split"] != "test", "no positive items in the split test"),
-        (lambda item: item["split"] not in ("train", "validation"), "train or validation"),
+        (lambda item: item["label"] != "negative", "no negative items in the splits train and validation"),
+        (lambda item: item["label"] != "positive" or item["split"] != "test", "only 0 positive items; 20 are needed"),
+        (lambda item: item["split"] not in ("train", "validation"), "no positive items in the splits train and validation"),
     ],
 )
-def test_a_class_without_items_cannot_be_asked(keep, named):
-    with pytest.raises(ConfigError, match=named):
-        list(COLLECTOR.expected(COLLECTOR.parse({}), [item for item in planted.items() if keep(item)], SEED))
+def test_a_class_without_items_is_not_estimable_with_the_reason(model, dictionary, keep, named):
+    items = [item for item in planted.items() if keep(item)]
+    params = COLLECTOR.parse(CHOSEN)
+    trials = collected(model, dictionary, CHOSEN, items=items)
+    assert {one.key for one in trials} == {one.key for one in COLLECTOR.expected(params, items, SEED)}
+    found = observed(CHOSEN, trials)
+    for name in ("set.auroc", "set.auroc_margin", "ablation.fall_margin", "feature-1.auroc"):
+        assert found[name].estimate is None, name
+    assert any(named in reason for reason in found["set.auroc"].reasons)
 
 
 def test_items_that_do_not_fit_the_parameters_cannot_be_asked():
