@@ -27,6 +27,7 @@ _SIZE, _CHARACTER = 6.4, 3.1  # of the type in a node
 _SLOTS = int((WIDTH - _LEFT - _RIGHT) / _SLOT)
 _THIN, _THICK = 0.3, 2.4
 _SPOKEN_EDGES = 8
+_DRAWN_EDGES = 60  # the strongest; more lie on each other and nobody can follow one
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,8 @@ class _Plan:
 def circuit_chart(document: Mapping[str, Any]) -> str:
     """Return an SVG of a graph document.
 
-    Positions that do not fit beside each other are left out, those with least influence first, and said so.
+    Positions that do not fit beside each other are left out, those with least influence first, and so are all but the
+    strongest edges; the picture says how many.
 
     Raises:
         ValueError: no graph document, or one larger than an instrument makes.
@@ -73,15 +75,25 @@ def circuit_chart(document: Mapping[str, Any]) -> str:
     columns = _columns(nodes)
     shown = [node for node in nodes if node.position in columns]
     kept = {node.name for node in shown}
-    drawn = [edge for edge in edges if edge.source.name in kept and edge.target.name in kept]
+    between = [edge for edge in edges if edge.source.name in kept and edge.target.name in kept]
+    drawn = sorted(between, key=lambda edge: -abs(edge.weight))[:_DRAWN_EDGES]
     plan = _placed(shown, columns)
     most = max((abs(edge.weight) for edge in drawn), default=1.0)
     parts = [_frame(plan, document)]
     parts += [_edge(edge, plan, most) for edge in sorted(drawn, key=lambda edge: abs(edge.weight))]
     parts += [_box(node, *plan.nodes[node.name], width=plan.box) for node in shown]
-    parts.append(_legend(plan.height - 7, missing=len(nodes) - len(shown)))
+    parts.append(_legend(plan.height - 7))
+    left_out = (
+        (len(nodes) - len(shown), "nodes at other positions"),
+        (len(between) - len(drawn), "weaker effects"),
+    )
+    told = " and ".join(f"{count} {what}" for count, what in left_out if count)
+    if told:
+        parts.append(text(0, plan.height + 4, f"{told} are not drawn", "start", colour=NULL))
     return picture(
-        [f'<g font-size="{digits(_SIZE)}">', *parts, "</g>"], height=plan.height, spoken=_spoken(document, shown, drawn)
+        [f'<g font-size="{digits(_SIZE)}">', *parts, "</g>"],
+        height=plan.height + (8 if told else 0),
+        spoken=_spoken(document, shown, drawn),
     )
 
 
@@ -231,7 +243,7 @@ def _cut(label: str, most: int) -> str:
     return label if len(label) <= most else f"{label[: most - 1]}…"
 
 
-def _legend(y: float, *, missing: int) -> str:
+def _legend(y: float) -> str:
     entries = [
         (line(0, y, 12, y, colour=NULL, width=1.6), "raises"),
         (line(0, y, 12, y, colour=LIMIT, width=1.6, dash="2 1.4"), "lowers"),
@@ -247,8 +259,6 @@ def _legend(y: float, *, missing: int) -> str:
     for mark, label in entries:
         drawn.append(f'<g transform="translate({digits(x)} 0)">{mark}{text(16, y + 2.2, label, "start")}</g>')
         x += 26 + _CHARACTER * len(label)
-    if missing:
-        drawn.append(text(WIDTH, y + 2.2, f"{missing} nodes at other positions are not drawn", "end", colour=NULL))
     return "".join(drawn)
 
 

@@ -159,3 +159,13 @@ def test_what_is_no_graph_document_is_refused(change):
     change(value)
     with pytest.raises(ValueError, match=r".+"):
         circuit_chart(value)
+
+
+def test_only_the_strongest_effects_are_drawn_and_the_others_counted():
+    nodes = document()["nodes"]
+    token, logit = (next(one for one in nodes if one["kind"] == kind) for kind in ("token", "logit"))
+    many = [{**token, "id": f"token.p{place}", "position": 0} for place in range(70)]
+    edges = [{"source": one["id"], "target": logit["id"], "weight": 1.0 + place} for place, one in enumerate(many)]
+    svg = circuit_chart(document([*many, logit], edges))
+    assert "10 weaker effects are not drawn" in svg
+    assert "not drawn" not in circuit_chart(document())
