@@ -139,7 +139,10 @@ def test_the_cost_counts_every_pass():
     [
         (lambda item: item["label"] != "negative", "no negative items in the splits train and validation"),
         (lambda item: item["label"] != "positive" or item["split"] != "test", "only 0 positive items; 20 are needed"),
-        (lambda item: item["split"] not in ("train", "validation"), "no positive items in the splits train and validation"),
+        (
+            lambda item: item["split"] not in ("train", "validation"),
+            "no positive items in the splits train and validation",
+        ),
     ],
 )
 def test_a_class_without_items_is_not_estimable_with_the_reason(model, dictionary, keep, named):
