@@ -23,9 +23,10 @@ from typing import Any
 from benchmarks.generation import SAMPLES
 from benchmarks.gpu import RESULTS
 from dossier import canonical
-from dossier.collector import Artifact, Inputs
+from dossier.collector import Inputs
 from dossier.model import Trial
 from evidence_collectors import CERTIFICATES, load
+from evidence_collectors.calibration import summary
 from evidence_collectors.evaluation_awareness.probe import pushes
 from evidence_collectors.recipes.makes import Place, opened
 
@@ -82,21 +83,17 @@ def _case(kind: str, organism: str) -> dict[str, Any]:
             params = recipe.PUSH
             files[pushes.ROLE] = recipe.known_direction(made, Place(SAMPLES, Path(folder), print))
         inputs = Inputs(subject=made.model, items=made.items, white_box=made.model, files=files)
-        found = list(collector.collect(inputs, params, SEED))
-    trials = [one for one in found if isinstance(one, Trial)]
-    artifacts = {one.name: one.data for one in found if isinstance(one, Artifact)}
-    summary = collector.summarise(trials, artifacts, params, SEED)
+        trials = [one for one in collector.collect(inputs, params, SEED) if isinstance(one, Trial)]
+    found = summary(collector, trials, params, seed=SEED)
     seconds = round(time.perf_counter() - before, 1)
-    estimated = sum(one.estimate is not None for one in summary)
-    print(
-        f"{kind} on {organism}: {seconds} s, {len(trials)} trials, {estimated} of {len(summary)} quantities estimated"
-    )
+    estimated = sum(one.estimate is not None for one in found.values())
+    print(f"{kind} on {organism}: {seconds} s, {len(trials)} trials, {estimated} of {len(found)} quantities estimated")
     return {
         "kind": kind,
         "organism": organism,
         "trials": len(trials),
         "failed_trials": sum(one.error is not None for one in trials),
-        "quantities": len(summary),
+        "quantities": len(found),
         "estimated": estimated,
         "seconds": seconds,
     }

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 from dossier import canonical
 from dossier.errors import CollectionError
@@ -144,6 +144,12 @@ class Collector(Protocol[P]):
     ) -> tuple[Observation, ...]:
         """Return the observations. Pure, torch-free, and the same for any order of trials."""
         ...
+
+
+def lacking(collector: Collector[Any], model: LanguageModel) -> str:
+    """Return what a model's adapter lacks for an instrument, in a sentence; "" where it lacks nothing."""
+    missing = sorted(collector.needs - model.capabilities)
+    return f"{collector.kind} needs {missing}, which this model's adapter lacks." if missing else ""
 
 
 def evidence_key(planned: PlannedEvidence, *, subject_sha256: str, seed: str, environment: Environment) -> str:

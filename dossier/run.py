@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 from dossier import canonical
-from dossier.collector import FIRST_RUN, Artifact, Collector, Inputs, evidence_key
+from dossier.collector import FIRST_RUN, Artifact, Collector, Inputs, evidence_key, lacking
 from dossier.errors import CollectionError, StoreError
 from dossier.inputs import EvidenceInputs, check_inputs
 from dossier.language_model import LanguageModel, WhiteBoxModel
@@ -140,9 +140,8 @@ class _Run:
         """Ask, summarise, keep; return the evidence's digest."""
         check_inputs(self.planned, given)
         key = self.key(model.environment)
-        missing = self.collector.needs - model.capabilities
-        if missing:
-            raise CollectionError(f"{self.planned.kind} needs {sorted(missing)}, which this model's adapter lacks.")
+        if problem := lacking(self.collector, model):
+            raise CollectionError(problem)
         started_at = self._start(key)
         params = self.collector.parse(self.planned.parameters)
         with self._end_noted(key):

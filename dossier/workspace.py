@@ -20,7 +20,7 @@ from pydantic import JsonValue
 
 from dossier import closing, pack
 from dossier.attest import ApprovalPredicate, StatementPredicate
-from dossier.collector import Collector
+from dossier.collector import Collector, lacking
 from dossier.config import EvidenceConfig, RunConfig, SubjectConfig, load_config
 from dossier.documents import parse_items
 from dossier.errors import ConfigError
@@ -92,10 +92,9 @@ class Workspace:
                 hint="Choose another output folder and name the old plan's digest under `supersedes`.",
             )
         for piece in self.config.evidence:
-            lacking = collectors[piece.kind].needs - model.capabilities if piece.kind in collectors else ()
-            if lacking:
+            if piece.kind in collectors and (problem := lacking(collectors[piece.kind], model)):
                 raise ConfigError(
-                    f"evidence {piece.id!r}: {piece.kind} needs {sorted(lacking)}, which this model's adapter lacks.",
+                    f"evidence {piece.id!r}: {problem}",
                     hint="Load the weights through the adapter 'hf', or take this instrument out of the plan.",
                 )
         planned = make_plan(

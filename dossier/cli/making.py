@@ -151,13 +151,13 @@ def sign(config: ConfigPath, key: KeyPath, passphrase_file: PassphraseFile = Non
     from dossier.workspace import Workspace
 
     workspace = Workspace(config)
-    waiting = undecided(workspace.contents())
+    contents = workspace.contents()
+    waiting = undecided(contents)
     if waiting:
         typer.echo(f"waiting for a decision of: {', '.join(waiting)} (`dossier approve`)", err=True)
         raise typer.Exit(Exit.WAITING)
-    path = workspace.close(key=signing_key(key, passphrase_file))
-    typer.echo(f"closed {path}", err=True)
-    held = [name for name in workspace.contents().members if name.startswith("artifacts/")]
+    typer.echo(f"closed {workspace.close(key=signing_key(key, passphrase_file))}", err=True)
+    held = contents.under("artifacts/")
     if held:
         typer.echo(
             f"It holds {len(held)} confidential members under artifacts/ (directions, searched suffixes, graphs), in plain "

@@ -98,10 +98,9 @@ def ablate(setup: Setup, learned: Learned) -> Measured:
     if not learned.chosen.indices:
         raise CollectionError("no feature fires more on positives, so there is none to take away")
     texts = ablated(setup.texts)
-    clean = _log_odds(setup, texts)
-    after, *random = (
-        _log_odds(setup, texts, edits=[_without(setup, group)]) for group in (learned.chosen, *(learned.random or ()))
-    )
+    odds = _log_odds(setup, texts)
+    clean = odds(())
+    after, *random = (odds([_without(setup, group)]) for group in (learned.chosen, *(learned.random or ())))
     return {
         Key(text.id, "ablate"): {
             **about(text, setup.params),
@@ -118,7 +117,7 @@ def behaviour(setup: Setup, learned: Learned) -> Measured:
     texts = unasked(setup.texts)
     return {
         Key(text.id, "behaviour"): {**about(text, setup.params), "before": float(found)}
-        for text, found in zip(texts, _log_odds(setup, texts), strict=True)
+        for text, found in zip(texts, _log_odds(setup, texts)(()), strict=True)
     }
 
 
@@ -172,12 +171,13 @@ PHASES: Mapping[str, Callable[[Setup, Learned], Measured]] = {
 }
 
 
-def _log_odds(setup: Setup, texts: Sequence[Contrast], *, edits: Sequence[Edit] = ()) -> Floats:
+def _log_odds(setup: Setup, texts: Sequence[Contrast]) -> Callable[[Sequence[Edit]], Floats]:
+    """Return what reads the behaviour's log-odds on the texts under edits."""
     tokens = [setup.model.token_ids(text)[:1] for text in setup.params.behaviour_tokens]
     if not all(tokens):
         raise CollectionError("a behaviour token is no token of this model")
-    asked = [text.continuation() for text in texts]
-    return reading.log_odds(setup.model, asked, [token for (token,) in tokens], edits=edits)
+    asked, behaviour = [text.continuation() for text in texts], [token for (token,) in tokens]
+    return lambda edits: reading.log_odds(setup.model, asked, behaviour, edits=edits)
 
 
 def _without(setup: Setup, group: Features) -> Edit:
