@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from dossier import attest, canonical, pack, schema, sign
+from dossier import attest, canonical, editions, pack, sign
 from dossier.attest import ApprovalPredicate, AttestationPredicate, Opened, StatementPredicate, Trust
 from dossier.errors import DossierError, IntegrityError, SignatureError
 from dossier.model import Manifest, ManifestEntry, StatementRef, parse
@@ -15,13 +15,14 @@ from dossier.verdict import Report
 
 @dataclass(frozen=True)
 class Signed:
-    """What steps 1 to 6 established."""
+    """What steps 1 to 6 established. ``withheld`` are the members that the edition leaves out."""
 
     attestation: AttestationPredicate | None
     approvals: tuple[tuple[ApprovalPredicate, Opened], ...]
     statements: tuple[StatementRef, ...]
     demo_signers: tuple[str, ...]
     rendered: bytes
+    withheld: frozenset[str] = frozenset()
 
 
 def check_signatures(contents: Pack, trust: Trust, report: Report) -> Signed:
@@ -48,7 +49,7 @@ def check_signatures(contents: Pack, trust: Trust, report: Report) -> Signed:
     report.check("AUTHENTICITY", pack.ATTESTATION, step_1)
     if subjects:
         _check_attested(contents, subjects, attestation[0], report)
-    _check_manifest(contents, report)
+    withheld = _check_manifest(contents, report)
     report.check("AUTHENTICITY", pack.PLAN_ENVELOPE, lambda: _plan_signed(contents, opened))
     approvals = [_approval(contents, name, opened, report) for name in contents.under(pack.APPROVALS)]
     statements = [_statement(contents, name, opened, report) for name in contents.under("statements/")]
@@ -63,6 +64,7 @@ def check_signatures(contents: Pack, trust: Trust, report: Report) -> Signed:
         statements=tuple(statement for statement in statements if statement is not None),
         demo_signers=tuple(dict.fromkeys(demo)),
         rendered=rendered[0] if rendered else b"",
+        withheld=withheld,
     )
 
 
@@ -94,19 +96,21 @@ def _attested(contents: Pack, name: str, subjects: Mapping[str, str]) -> str:
     return "as attested"
 
 
-def _check_manifest(contents: Pack, report: Report) -> None:
-    """Step 3."""
+def _check_manifest(contents: Pack, report: Report) -> frozenset[str]:
+    """Step 3. Return what the edition withholds, as its readers' class allows; whatever else is missing was removed."""
     try:
         data = contents.get(pack.MANIFEST)
         listed = {entry.path: entry for entry in parse(Manifest, data, where=pack.MANIFEST).files}
-        salts = _salts(contents)
+        readers, salts = editions.salts_of(contents)
     except DossierError as error:
         report.add("INTEGRITY", "failed", pack.MANIFEST, error.message)
-        return
+        return frozenset()
     there = {name for name in contents.members if pack.covered(name)}
-    for name in sorted(there - listed.keys()):
-        report.add("INTEGRITY", "failed", name, "not listed in the manifest: it was added")
-    for name in sorted(listed.keys() - there):
+    withheld = editions.withheld(listed, readers) if readers else frozenset()
+    for name in sorted(there - (listed.keys() - withheld)):
+        what = "above this edition's class" if name in withheld else "not listed in the manifest"
+        report.add("INTEGRITY", "failed", name, f"{what}: it was added")
+    for name in sorted(listed.keys() - withheld - there):
         report.add("INTEGRITY", "failed", name, "listed in the manifest and not there: it was removed")
     good = 0
     for name in sorted(there & listed.keys()):
@@ -118,14 +122,9 @@ def _check_manifest(contents: Pack, report: Report) -> None:
             report.add("INTEGRITY", "failed", name, "leaf or Merkle root does not belong to these bytes")
         else:
             good += 1
-    if there == listed.keys() and good == len(there):
+    if there == listed.keys() - withheld and good == len(there):
         report.add("INTEGRITY", "passed", pack.MANIFEST, f"{good} members are the listed ones, and no other is there")
-
-
-def _salts(contents: Pack) -> dict[str, str]:
-    document = canonical.loads(contents.get(pack.SALTS), where=pack.SALTS)
-    schema.validate("salts.v1", document, where=pack.SALTS)
-    return {**document["salts"], pack.SALTS: pack.NO_SALT}
+    return withheld
 
 
 def _leaves_match(entry: ManifestEntry, data: bytes, salt: str) -> bool:

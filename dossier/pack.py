@@ -31,11 +31,12 @@ ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # the same members give the same zip
 
 DOSSIER, PLAN, PLAN_ENVELOPE = "dossier.json", "plan.json", "plan.dsse.json"
 CATALOGUE, LEDGER, MANIFEST = "catalogue.json", "ledger.jsonl", "manifest.json"
-PDF, ATTESTATION, SALTS = "dossier.pdf", "attestation.dsse.json", "salts.json"
+PDF, ATTESTATION = "dossier.pdf", "attestation.dsse.json"
+SALTS, EDITION = "salts.json", "edition.json"
 APPROVALS = "approvals/"
 NO_SALT = "0" * 64
 MARKS = (DOSSIER, PLAN, MANIFEST, ATTESTATION)  # what holds none of these is no pack at all
-OUTSIDE_MANIFEST = (MANIFEST, PDF, ATTESTATION)  # and everything under approvals/
+OUTSIDE_MANIFEST = (MANIFEST, PDF, ATTESTATION, EDITION)  # and everything under approvals/
 
 MEDIA_TYPES = {
     ".json": "application/json",
@@ -60,7 +61,8 @@ class Pack:
         try:
             return self.members[name]
         except KeyError:
-            raise IntegrityError(f"{name}: the pack has no such member.") from None
+            held = " It is an edition: ask for the whole pack." if EDITION in self.members else ""
+            raise IntegrityError(f"{name}: the pack has no such member.{held}") from None
 
     def under(self, folder: str) -> tuple[str, ...]:
         """Return the names under a folder (with its slash), sorted."""

@@ -39,12 +39,12 @@ def check_evidence(
     try:
         trials = parse_trials(files.trials, where=trials_where)
     except DossierError as error:
-        return [_failed(trials_where, "", error.message)], _depths(files.evidence, recomputed=False)
+        return [_failed(trials_where, "", error.message)], depths(files.evidence, recomputed=False)
     findings = [_failed(files.where, pointer, what) for pointer, what in _identity(files, trials, plan, nonce)]
     reason = _cannot(files.evidence, collector)
     if reason is not None or collector is None:
         findings.append(Finding(plane="RECOMPUTATION", outcome="not_checked", where=files.where, what=reason or ""))
-        return findings, _depths(files.evidence, recomputed=False)
+        return findings, depths(files.evidence, recomputed=False)
     try:
         params = collector.parse(files.planned.parameters)
         expected = list(collector.expected(params, files.items, files.evidence.root_seed))
@@ -52,7 +52,7 @@ def check_evidence(
         again = collector.summarise(trials, files.artifacts, params, files.evidence.root_seed)
     except DossierError as error:
         findings.append(_failed(trials_where, "", f"cannot be recomputed: {error.message}"))
-        return findings, _depths(files.evidence, recomputed=False)
+        return findings, depths(files.evidence, recomputed=False)
     recorded = [as_json(observation) for observation in files.evidence.observations]
     wrong = list(differences(recorded, [as_json(observation) for observation in again], pointer="/observations"))
     findings += [_failed(files.where, pointer, what) for pointer, what in wrong[:MAX_REPORTED]]
@@ -61,7 +61,7 @@ def check_evidence(
     if not findings:
         what = f"{len(trials)} promised trials are there, and {len(recorded)} observations follow from them"
         findings.append(Finding(plane="RECOMPUTATION", outcome="passed", where=files.where, what=what))
-    return findings, _depths(files.evidence, recomputed=not wrong)
+    return findings, depths(files.evidence, recomputed=not wrong)
 
 
 def parse_trials(data: bytes, *, where: str) -> tuple[Trial, ...]:
@@ -133,7 +133,8 @@ def _cannot(evidence: Evidence, collector: Collector[Any] | None) -> str | None:
     return None
 
 
-def _depths(evidence: Evidence, *, recomputed: bool) -> list[NumberDepth]:
+def depths(evidence: Evidence, *, recomputed: bool) -> list[NumberDepth]:
+    """Return how far each number of an evidence was checked."""
     return [
         NumberDepth(
             evidence=evidence.id,

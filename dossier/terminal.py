@@ -6,6 +6,7 @@ are written by number, and rich's markup is never interpreted in it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from rich.console import Console
@@ -68,6 +69,10 @@ def print_verdict(verdict: Verdict, *, name: str) -> None:
             for finding in verdict.findings
             if finding.plane == plane and (finding.outcome != "passed" or plane == "POLICY")
         )
+    if verdict.withheld:
+        folders = Counter(name.partition("/")[0] for name in verdict.withheld)
+        listed = ", ".join(f"{name} ({count})" for name, count in folders.items())
+        out.print(f"\n  edition: {len(verdict.withheld)} members are withheld: {plain(listed)}")
     depths = [number.depth for number in verdict.numbers]
     if depths:
         counts = ", ".join(f"{depths.count(depth)} {depth}" for depth in dict.fromkeys(depths))

@@ -37,7 +37,10 @@ class NumberDepth(Value):
 
 
 class Verdict(Value):
-    """The whole answer. It judges the pack, not the gate: a genuine pack with a shut gate passes."""
+    """The whole answer. It judges the pack, not the gate: a genuine pack with a shut gate passes.
+
+    ``withheld`` are the members that an edition leaves out, by name; empty for a whole pack.
+    """
 
     schema_version: Literal["verdict.v1"] = "verdict.v1"
     verdict: Literal["passed", "failed", "indeterminate"]
@@ -49,6 +52,7 @@ class Verdict(Value):
     required_planes: tuple[Plane, ...]
     findings: tuple[Finding, ...]
     numbers: tuple[NumberDepth, ...]
+    withheld: tuple[str, ...]
     gate: Decision | None
     decisions: tuple[Literal["approved", "rejected"], ...]
 

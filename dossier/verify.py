@@ -18,31 +18,33 @@ The order is the security: container, signatures and digests first; only bytes t
    13  the evidence is fresh now
    14  the trust policy is met
 
+An edition (`dossier.editions`) withholds members: what can be checked without them is, the rest is told as not checked.
+
 What no step can see: whether the model gave these answers (`dossier replay` can), and whether a second set of ledger and
 answers was thrown away before this one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from dossier import __version__, assemble, canonical, pack, schema, store
+from dossier import __version__, assemble, pack, schema
 from dossier.attest import Plane, Trust
 from dossier.authenticity import Signed, check_signatures
+from dossier.bindings import check_bindings
 from dossier.collector import Collector
 from dossier.documents import Documents, cited, load_documents
 from dossier.errors import ConfigError, DossierError, IntegrityError, SchemaError
-from dossier.model import Decision, Evidence, LedgerEntry, PlannedEvidence, as_json, digest_of, parse
+from dossier.model import Decision, Evidence, PlannedEvidence, StatementRef, as_json, digest_of, parse
 from dossier.pack import Pack, member
-from dossier.recompute import EvidenceFiles, check_evidence
+from dossier.recompute import EvidenceFiles, check_evidence, depths
 from dossier.standing import check_freshness, check_policy, check_time
 from dossier.verdict import CAVEAT, Outcome, Report, Verdict, conclude, differences, plane_outcomes
 
 NOT_RENDERED_AGAIN = (
     "carries this dossier.json; that its pages show the same was not checked (`--rerender` does): rely on dossier.json"
 )
-CITED_FOLDERS = ("items/", "calibration/", "references/", "trials/", "artifacts/")
 Rerender = Callable[[Pack], bytes]
 
 
@@ -65,9 +67,11 @@ def verify(
     documents = _check_schemas(contents, report)
     if documents is None:
         return _verdict(report, trust, now)
-    entries = _check_bindings(contents, documents, report)
+    entries = check_bindings(contents, documents, signed, report)
     _check_recomputation(contents, documents, signed, collectors, report)
-    if rerender is None:
+    if signed.withheld and rerender is not None:
+        report.add("RECOMPUTATION", "not_checked", pack.PDF, "not rendered again: an edition lacks what its pages show")
+    elif rerender is None:
         report.add("POLICY", "passed", pack.PDF, NOT_RENDERED_AGAIN)
     else:
         report.check("RECOMPUTATION", pack.PDF, lambda: _same_pdf(rerender(contents), signed.rendered))
@@ -97,7 +101,7 @@ def require_readable(trust: bytes, *, where: str) -> Trust:
         raise ConfigError(error.message, hint="`dossier init` writes a trust policy to start from.") from error
 
 
-# --- steps 7 to 9: documents ---------------------------------------------------------------------------------------
+# --- step 7: documents -----------------------------------------------------------------------------------------------
 
 
 def _check_schemas(contents: Pack, report: Report) -> Documents | None:
@@ -110,80 +114,6 @@ def _check_schemas(contents: Pack, report: Report) -> Documents | None:
         return None
     report.add("SCHEMA", "passed", "", "every document is valid against its schema")
     return documents
-
-
-def _check_bindings(contents: Pack, documents: Documents, report: Report) -> tuple[LedgerEntry, ...]:
-    """Steps 8 and 9."""
-    found, plan = documents.dossier, documents.plan
-    cited = (
-        ("/plan_sha256", found.plan_sha256, canonical.sha256(contents.get(pack.PLAN))),
-        ("/catalogue_sha256", found.catalogue_sha256, canonical.sha256(contents.get(pack.CATALOGUE))),
-        ("/ledger_sha256", found.ledger_sha256, canonical.sha256(contents.get(pack.LEDGER))),
-    )
-    before = len(report.findings)
-    for pointer, recorded, actual in cited:
-        if recorded != actual:
-            report.add(
-                "INTEGRITY",
-                "failed",
-                f"{pack.DOSSIER}#{pointer}",
-                f"cites {recorded[:16]}…, the member is {actual[:16]}…",
-            )
-    if plan.catalogue_sha256 != found.catalogue_sha256:
-        report.add("INTEGRITY", "failed", f"{pack.PLAN}#/catalogue_sha256", "another catalogue than the dossier's")
-    if digest_of(plan) != found.plan_sha256:
-        report.add("INTEGRITY", "failed", pack.PLAN, "not in canonical form")
-    _check_evidence_names(contents, documents, report)
-    entries: tuple[LedgerEntry, ...] = ()
-    try:
-        entries = store.check_ledger(contents.get(pack.LEDGER), where=pack.LEDGER)
-        for what in _hidden_runs(entries, documents):
-            report.add("INTEGRITY", "failed", pack.LEDGER, what)
-    except DossierError as error:
-        report.add("INTEGRITY", "failed", pack.LEDGER, error.message)
-    if len(report.findings) == before:
-        report.add("INTEGRITY", "passed", pack.DOSSIER, "the documents cite each other, and the ledger hides no run")
-    return entries
-
-
-def _check_evidence_names(contents: Pack, documents: Documents, report: Report) -> None:
-    cited = {f"evidence/{ref.kind}/{ref.sha256}.json" for ref in documents.dossier.evidence}
-    there = set(contents.under("evidence/"))
-    for name in sorted(there ^ cited):
-        report.add("INTEGRITY", "failed", name, "cited and not there" if name in cited else "there and not cited")
-    for name in sorted(there & cited):
-        if canonical.sha256(contents.get(name)) not in name:
-            report.add("INTEGRITY", "failed", name, "stands under another name than its digest")
-    cited_members = _cited_members(documents)
-    for name in (name for folder in CITED_FOLDERS for name in contents.under(folder) if name not in cited_members):
-        report.add("INTEGRITY", "failed", name, "there and not cited by any document")
-    for piece in documents.evidence.values():
-        trials = f"trials/{piece.trials.sha256}.jsonl"
-        if trials not in contents.members or canonical.sha256(contents.get(trials)) != piece.trials.sha256:
-            report.add("INTEGRITY", "failed", trials, f"the trials of {piece.id} are not these bytes, or not there")
-
-
-def _cited_members(documents: Documents) -> set[str]:
-    """Return the names that plan and evidence cite under ``CITED_FOLDERS``."""
-    names = {f"trials/{piece.trials.sha256}.jsonl" for piece in documents.evidence.values()}
-    names |= {member("artifacts", ref) for piece in documents.evidence.values() for ref in piece.artifacts}
-    for planned in documents.plan.evidence:
-        inputs = {"items": planned.items, "calibration": planned.calibration, "references": planned.reference}
-        names |= {member("calibration", planned.sensitivity)} if planned.sensitivity else set()
-        names |= {member(folder, ref) for folder, ref in inputs.items() if ref is not None}
-    return names
-
-
-def _hidden_runs(entries: tuple[LedgerEntry, ...], documents: Documents) -> list[str]:
-    plan_sha256 = digest_of(documents.plan)
-    cited = {ref.sha256 for ref in documents.dossier.evidence}
-    finished = {e.detail for e in entries if e.event == "finished" and e.plan_sha256 == plan_sha256}
-    hidden = [
-        f"a finished run of this plan, evidence {digest[:16]}…, is not in the dossier"
-        for digest in sorted(finished - cited)
-    ]
-    unlogged = [f"evidence {digest[:16]}… has no finished run in the ledger" for digest in sorted(cited - finished)]
-    return hidden + unlogged
 
 
 # --- steps 10 and 11: recomputation --------------------------------------------------------------------------------
@@ -203,8 +133,14 @@ def _check_recomputation(
         if planned is None:
             report.add("RECOMPUTATION", "failed", f"{name}#/id", f"{piece.id} is not in the plan")
             continue
+        if f"trials/{piece.trials.sha256}.jsonl" in signed.withheld:
+            report.add(
+                "RECOMPUTATION", "not_checked", name, "this edition withholds its trials; its numbers are stated"
+            )
+            report.numbers += depths(piece, recomputed=False)
+            continue
         try:
-            files = _evidence_files(contents, documents, piece, planned, name)
+            files = _evidence_files(contents, documents, piece, planned, name, withheld=signed.withheld)
             findings, numbers = check_evidence(
                 files, documents.plan, nonce=documents.dossier.nonce, collector=collectors.get(piece.kind)
             )
@@ -217,11 +153,18 @@ def _check_recomputation(
 
 
 def _evidence_files(
-    contents: Pack, documents: Documents, piece: Evidence, planned: PlannedEvidence, name: str
+    contents: Pack,
+    documents: Documents,
+    piece: Evidence,
+    planned: PlannedEvidence,
+    name: str,
+    *,
+    withheld: Collection[str],
 ) -> EvidenceFiles:
-    artifacts = {}
-    for artifact in piece.artifacts:
-        artifacts[artifact.name] = cited(contents, member("artifacts", artifact), artifact)
+    stored = {artifact.name: (member("artifacts", artifact), artifact) for artifact in piece.artifacts}
+    artifacts = {
+        called: cited(contents, path, artifact) for called, (path, artifact) in stored.items() if path not in withheld
+    }
     return EvidenceFiles(
         where=name,
         evidence=piece,
@@ -248,7 +191,7 @@ def _check_dossier_again(
         catalogue=documents.catalogue,
         evidence=documents.evidence,
         not_collected=found.not_collected,
-        statements=signed.statements,
+        statements=_statements(documents, signed, report),
         calibrations=documents.calibrations,
         ledger=contents.get(pack.LEDGER),
         nonce=found.nonce,
@@ -267,6 +210,17 @@ def _check_dossier_again(
     if not wrong:
         what = f"{len(found.criteria)} criteria, {len(found.obligations)} obligation states and the gate follow"
         report.add("RECOMPUTATION", "passed", pack.DOSSIER, what)
+
+
+def _statements(documents: Documents, signed: Signed, report: Report) -> tuple[StatementRef, ...]:
+    """Return the statements that were opened, with those of the dossier that the edition withholds, which are not checked."""
+    taken = [ref for ref in documents.dossier.statements if f"statements/{ref.sha256}.dsse.json" in signed.withheld]
+    if taken:
+        what = f"this edition withholds {len(taken)} statements: who made them, and that they did, was not checked"
+        report.add("AUTHENTICITY", "not_checked", f"{pack.DOSSIER}#/statements", what)
+    return tuple(ref for ref in documents.dossier.statements if ref in taken or ref in signed.statements) + tuple(
+        ref for ref in signed.statements if ref not in documents.dossier.statements
+    )
 
 
 def _same_pdf(again: bytes, recorded: bytes) -> str:
@@ -293,6 +247,7 @@ def _verdict(
         required_planes=trust.required_planes,
         findings=tuple(report.findings),
         numbers=tuple(report.numbers),
+        withheld=() if signed is None else tuple(sorted(signed.withheld)),
         gate=gate,
         decisions=() if signed is None else tuple(approval.decision for approval, _ in signed.approvals),
     )

@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import platform
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
-from dossier import canonical, closing, demo
-from dossier.attest import ApprovalPredicate, Trust
+from dossier import canonical, closing, demo, pack
+from dossier.attest import ApprovalPredicate, StatementPredicate, Trust
+from dossier.collector import Collector
 from dossier.config import RunConfig
 from dossier.documents import parse_items
 from dossier.errors import CollectionError
@@ -203,6 +205,8 @@ def make_world(
     rows: bytes = b"",
     text: str = "",
     inputs: Mapping[str, EvidenceInputs] = MappingProxyType({}),
+    collectors: Mapping[str, Collector[Any]] = MappingProxyType(COLLECTORS),
+    statements: Sequence[StatementPredicate] = (),
 ) -> World:
     """Plan, run, decide, close: as `dossier.workspace` does, with a fixed clock. Default items and configuration are ours."""
     keys = make_demo_keys()
@@ -213,27 +217,29 @@ def make_world(
         folder,
         subject=model.subject,
         size=model.size,
-        collectors=COLLECTORS,
+        collectors=collectors,
         inputs=inputs,
         catalogue=catalogue_bytes("eu_ai_act"),
         now=NOW,
         demo=True,
     )
     contents = Pack(closing.plan_members(planned.plan, planned.files, key=keys.provider))
+    for one in statements:
+        contents = Pack({**contents.members, **closing.stated(contents.get(pack.PLAN), one, key=keys.provider)})
     with open_store(folder / "store", wait=False) as store:
         collected = collect(
             planned.plan,
             model=model,
             items={p.items.sha256: parse_items(rows, where="items") for p in planned.plan.evidence},
             inputs=inputs,
-            collectors=COLLECTORS,
+            collectors=collectors,
             store=store,
             nonce=nonce,
             clock=lambda: NOW,
             progress=lambda _: None,
         )
         drafted = closing.draft(
-            contents, collected=collected, collectors=COLLECTORS, ledger=store.ledger(), nonce=nonce, as_of=NOW
+            contents, collected=collected, collectors=collectors, ledger=store.ledger(), nonce=nonce, as_of=NOW
         )
     decision = ApprovalPredicate(
         decision="rejected",

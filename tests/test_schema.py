@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import dossier
-from dossier import attest, canonical, model, schema
+from dossier import attest, canonical, editions, model, schema
 from dossier.errors import DossierError, SchemaError
 from evidence_collectors import COLLECTORS, load
 
@@ -33,6 +33,7 @@ MODELS: dict[str, type[model.Value]] = {
     "manifest.v1": model.Manifest,
     "ledger_entry.v1": model.LedgerEntry,
     "trust.v1": attest.Trust,
+    "edition.v1": editions.Edition,
 }
 # Read in parts by dossier.attest (envelope.v1), by its instrument (item.v1, contrast.v1) or after its schema (salts.v1);
 # written and never read (verdict.v1, replay.v1).
@@ -223,7 +224,7 @@ def optional_members() -> set[str]:
     while todo:
         kind = todo.pop()
         todo += kind.__subclasses__()
-        if kind.__module__ in {model.__name__, attest.__name__}:
+        if kind.__module__ in {model.__name__, attest.__name__, editions.__name__}:
             seen |= {name for name, member in kind.model_fields.items() if not member.is_required()}
     return seen
 

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dossier.errors import ConfigError
-from dossier.terminal import plain, print_error, print_findings
-from dossier.verdict import Finding
+from dossier.terminal import plain, print_error, print_findings, print_verdict
+from dossier.verdict import CAVEAT, Finding, Verdict, plane_outcomes
 
 
 @given(st.text())
@@ -53,3 +53,34 @@ def test_an_error_is_printed_with_its_next_step_and_without_markup(capsys):
     assert "\x1b[31m" not in captured.err
     assert "do this" in captured.err
     assert captured.out == ""
+
+
+@pytest.mark.parametrize(
+    ("withheld", "said"),
+    [
+        (
+            ("artifacts/a.json", "artifacts/b.json", "salts.json"),
+            "edition: 3 members are withheld: artifacts (2), salts.json (1)",
+        ),
+        ((), ""),
+    ],
+)
+def test_an_edition_says_what_it_withholds(withheld, said, capsys):
+    verdict = Verdict(
+        verdict="passed",
+        caveat=CAVEAT,
+        demo=False,
+        checked_at="2026-11-01T12:00:00Z",
+        tool_version="dossier",
+        planes=plane_outcomes(()),
+        required_planes=("INTEGRITY",),
+        findings=(),
+        numbers=(),
+        withheld=withheld,
+        gate=None,
+        decisions=(),
+    )
+    print_verdict(verdict, name="pack.zip")
+    shown = capsys.readouterr().err
+    assert said in shown
+    assert ("edition" in shown) == bool(withheld)

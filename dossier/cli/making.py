@@ -11,11 +11,13 @@ from dossier.cli.shared import (
     ConfigPath,
     Exit,
     KeyPath,
+    PackPath,
     PassphraseFile,
     app,
     instruments,
     signing_key,
 )
+from dossier.editions import Readers
 from dossier.errors import ConfigError
 
 
@@ -161,6 +163,29 @@ def sign(config: ConfigPath, key: KeyPath, passphrase_file: PassphraseFile = Non
     if held:
         typer.echo(
             f"It holds {len(held)} confidential members under artifacts/ (directions, searched suffixes, graphs), in plain "
-            "bytes: whoever gets the pack gets them. The PDF holds none.",
+            "bytes: whoever gets the pack gets them. The PDF holds none. `dossier redact` writes an edition without them.",
             err=True,
         )
+
+
+@app.command()
+def redact(
+    path: PackPath,
+    readers: Annotated[
+        Readers, typer.Option("--for", help="authority: without confidential members. public: without answers, too")
+    ],
+    out: Annotated[Path, typer.Option(help="where to write the edition, a zip")],
+) -> None:
+    """Write an edition of a closed pack that leaves members out; `verify` still checks everything that is left."""
+    from dossier import editions, pack
+
+    if out.exists():
+        raise ConfigError(f"{out}: there is something already.", hint="Name another file; nothing was written.")
+    pack.require_pack(path)
+    whole = pack.read(path)
+    edition = editions.redact(whole, readers)
+    pack.write(edition.members, out)
+    gone = whole.members.keys() - edition.members.keys()
+    typer.echo(f"wrote {out} for {readers}: {len(gone)} of {len(whole.members)} members withheld", err=True)
+    for name in sorted(gone):
+        typer.echo(f"  withheld {name}", err=True)
