@@ -115,10 +115,11 @@ class _State:
 def _start(decoder: Decoder, rows: Sequence[Row]) -> _State:
     with torch.inference_mode():
         state = _forward_padded(decoder, [list(row.prompt.token_ids) for row in rows])
-    if state.cache is None:
+    if not hasattr(state.cache, "batch_select_indices"):
         raise CollectionError(
-            f"{type(decoder.model).__name__} returns no key-value cache",
-            hint="Recurrent architectures need an adapter of their own; register it under 'dossier.models'.",
+            f"{type(decoder.model).__name__} keeps {'nothing' if state.cache is None else type(state.cache).__name__} between "
+            "tokens; expected a key-value cache whose rows can be chosen",
+            hint="Recurrent and mixed architectures need an adapter of their own; register it under 'dossier.models'.",
         )
     return state
 

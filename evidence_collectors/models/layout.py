@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,21 +13,26 @@ from dossier.errors import CollectionError
 from dossier.language_model import Layout
 
 SIDE = ":in"  # a point ending in this is a module's input
-_NAMES = {"attention": ("self_attn", "attention", "attn"), "mlp": ("mlp", "feed_forward", "block_sparse_moe")}
+_NAMES = {
+    "attention": ("self_attn", "attention", "attn", "self_attention"),
+    "mlp": ("mlp", "feed_forward", "block_sparse_moe"),
+}
 
 
 def layout_of(model: Any) -> Layout:
     """Return where a decoder's parts lie.
 
     Raises:
-        CollectionError: no list of blocks, or a block without attention or MLP.
+        CollectionError: no list of blocks with attention and MLP, or no final norm.
     """
     modules = dict(model.named_modules())
     count = int(model.config.get_text_config().num_hidden_layers)
     lists = [
         name
         for name, module in modules.items()
-        if isinstance(module, torch.nn.ModuleList) and len(module) == count and _part(module[0], "mlp")
+        if isinstance(module, torch.nn.ModuleList)
+        and len(module) == count
+        and all(map(partial(_part, module[0]), _NAMES))
     ]
     if not lists:
         raise CollectionError(
@@ -36,12 +42,15 @@ def layout_of(model: Any) -> Layout:
     blocks = lists[0]
     parent = modules[blocks.rpartition(".")[0]]
     names = {id(module): name for name, module in modules.items()}
-    norms = [
-        name for name, child in parent.named_children() if "norm" in name and not isinstance(child, torch.nn.ModuleList)
-    ]
+    children = dict(parent.named_children())
+    after = list(children)[list(children).index(blocks.rpartition(".")[2]) + 1 :]  # the norm of embeddings comes before
+    norms = [name for name in after if "norm" in type(children[name]).__name__.lower()]
     embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
     if not norms or head is None:
-        raise CollectionError(f"{type(model).__name__}: no final norm or no unembedding found")
+        raise CollectionError(
+            f"{type(model).__name__}: no norm after the blocks, or no unembedding found",
+            hint="Write an adapter for this architecture and register it under 'dossier.models'.",
+        )
     residual = tuple(f"{blocks}.{index}" for index in range(count))
     return Layout(
         embedding=names[id(embedding)],

@@ -16,6 +16,7 @@ from transformers import (
     PreTrainedTokenizerFast,
     Qwen2Config,
 )
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 WORDS = ("alpha", "beta", "gamma", "delta", "a longer phrase", "numbers 1 2 3", "ünïcödé", "\n\nlines", "end.")
 CHATML = (
@@ -23,6 +24,21 @@ CHATML = (
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 SPECIALS = ("<|im_end|>", "<|im_start|>", "<think>", "</think>")  # the first one ends a turn
+
+_EXPERTS = {"num_key_value_heads": 2, "head_dim": 8, "num_experts_per_tok": 2}
+FURTHER: dict[str, dict[str, Any]] = {  # what differs: names of parts, windows, experts, joined or sequential blocks
+    "bloom": {"n_layer": 2, "n_head": 4},
+    "falcon": {},
+    "gemma3_text": {"num_key_value_heads": 2, "head_dim": 8, "sliding_window": 16},
+    "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 1024},
+    "gpt_oss": {**_EXPERTS, "num_local_experts": 4, "sliding_window": 16, "rope_scaling": None},
+    "mistral": {"num_key_value_heads": 2, "sliding_window": 16},
+    "mixtral": {"num_key_value_heads": 2, "num_experts_per_tok": 2, "num_local_experts": 4},
+    "olmo2": {"num_key_value_heads": 2},
+    "phi3": {"num_key_value_heads": 2},
+    "qwen3": {"num_key_value_heads": 2, "head_dim": 8},
+    "qwen3_moe": {**_EXPERTS, "num_experts": 4, "moe_intermediate_size": 32},
+}
 
 
 def tokenizer(template: str | None = CHATML) -> Any:
@@ -38,7 +54,7 @@ def tokenizer(template: str | None = CHATML) -> Any:
 
 
 def config(family: str, *, vocabulary: int = 260, width: int = 32, layers: int = 2) -> PretrainedConfig:
-    """Return a tiny configuration of one of four architectures."""
+    """Return a tiny configuration of one of four architectures, or of `FURTHER`."""
     shape = {
         "vocab_size": vocabulary,
         "hidden_size": width,
@@ -55,6 +71,9 @@ def config(family: str, *, vocabulary: int = 260, width: int = 32, layers: int =
         return GPTNeoXConfig(**shape)
     if family == "gemma2":
         return Gemma2Config(**shape, num_key_value_heads=2, head_dim=width // 4, sliding_window=16)
+    if family in FURTHER:
+        shape["initializer_range"] = 0.3
+        return CONFIG_MAPPING[family](**shape, **FURTHER[family])
     return {"llama": LlamaConfig, "qwen2": Qwen2Config}[family](**shape, num_key_value_heads=2)
 
 

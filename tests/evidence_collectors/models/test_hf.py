@@ -3,6 +3,7 @@ import shutil
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -55,6 +56,28 @@ def test_random_models_of_four_architectures_conform(family, tmp_path):
     load = partial(_load, path)
     asked = conformance.requests(36, words=folders.WORDS)
     conformance.check_all(load, asked, decode=partial(_decode, load(1)))
+
+
+@pytest.mark.parametrize("family", folders.FURTHER)
+def test_other_decoders_answer_alike_in_any_company_and_are_opened_where_their_blocks_are(family, tmp_path):
+    load = partial(_load, folders.save(tmp_path, family))
+    conformance.check_batch_size_and_order_change_nothing(load, conformance.requests(12, words=folders.WORDS))
+    model = load(4)
+    assert model.parity() < 1e-5
+    modules = dict(model.loaded.model.named_modules())
+    layout = model.layout
+    assert [len(points) for points in (layout.residual, layout.attention, layout.mlp)] == [2, 2, 2]
+    assert {layout.final_norm, layout.unembedding, *layout.attention, *layout.mlp} <= modules.keys()
+    assert list(modules).index(layout.final_norm) > list(modules).index(layout.residual[-1])
+
+
+@pytest.mark.parametrize("family", ["mamba"])
+def test_a_decoder_without_a_plain_cache_is_refused_in_a_sentence(family, tmp_path):
+    shape = {"mamba": {"state_size": 4}}
+    with patch.dict(folders.FURTHER, {family: shape[family]}):
+        model = _load(folders.save(tmp_path, family), 4)
+    with pytest.raises(CollectionError, match="expected a key-value cache whose rows can be chosen"):
+        list(model.generate([_request("one"), _request("another one", max_tokens=2)]))
 
 
 def test_the_organism_conforms():
