@@ -115,7 +115,7 @@ class _State:
 def _start(decoder: Decoder, rows: Sequence[Row]) -> _State:
     with torch.inference_mode():
         state = _forward_padded(decoder, [list(row.prompt.token_ids) for row in rows])
-    if not hasattr(state.cache, "batch_select_indices"):
+    if not all(hasattr(part, "batch_select_indices") for part in (state.cache, *getattr(state.cache, "layers", ()))):
         raise CollectionError(
             f"{type(decoder.model).__name__} keeps {'nothing' if state.cache is None else type(state.cache).__name__} between "
             "tokens; expected a key-value cache whose rows can be chosen",
