@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/.installed
 export TOKENIZERS_PARALLELISM = false
 export HF_HUB_OFFLINE = 1
 
-.PHONY: demo test check calibrate organism clean help
+.PHONY: demo test check calibrate organism gpu clean help
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -31,6 +31,15 @@ calibrate: $(INSTALLED) ## try every instrument where the truth is known: certif
 
 organism: $(INSTALLED) ## train the shipped organism again and compare
 	$(BIN)/python -m evidence_collectors.organisms.hint_mcq --out build/organism
+
+# Each step runs whatever became of the one before. GPU_PYTHON names a Python that has CUDA's PyTorch and the other packages.
+gpu: $(if $(GPU_PYTHON),,$(INSTALLED)) ## what needs a CUDA device: its tests, then both benchmarks, nine minutes
+	@python=$(or $(GPU_PYTHON),$(BIN)/python); failed=0; \
+	$$python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' || { echo "PyTorch finds no CUDA device here"; exit 1; }; \
+	$$python -m pytest -m gpu -W default tests/evidence_collectors/models/test_gpu.py || failed=1; \
+	$$python -m benchmarks.gpu --minutes 5 || failed=1; \
+	$$python -m benchmarks.generation --minutes 2.5 || failed=1; \
+	exit $$failed
 
 $(INSTALLED): pyproject.toml constraints.txt .ci/system-libraries
 	sh .ci/system-libraries

@@ -21,7 +21,7 @@ from types import MappingProxyType
 from typing import Any
 
 from benchmarks.generation import SAMPLES
-from benchmarks.gpu import RESULTS
+from benchmarks.measuring import RESULTS
 from dossier import canonical
 from dossier.collector import Inputs
 from dossier.model import Trial

@@ -5,31 +5,37 @@ questions of ``cot_faithfulness.hint`` at temperature 1, and stops by itself; pl
 equal answers are the right ones. On shapes with random weights decoding is greedy, the prompts differ in length, and each
 answer has a number of tokens of its own. The variants take turns; the fastest round of each counts. On one CPU thread the
 clock is the processor time of the process, which other load slows less. An answer is equal if all its tokens are; in bfloat16
-near ties may fall the other way, and the share of answers that differ is the flip rate.
+near ties may fall the other way, and the share of answers that differ is the flip rate. With ``--minutes`` the variants that
+ask one at a time stop when their share of the time is over; tokens a second are then compared over the trials they asked.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
-import platform
+import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from importlib.metadata import version
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+if not __package__:  # run as a path
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
 import torch
 
-from benchmarks import shapes
-from benchmarks.gpu import RESULTS, now
+from benchmarks import measuring, shapes, targets
+from benchmarks.measuring import RESULTS, Place
 from dossier import canonical
 from dossier.model import Message, Request, digest_of
 from evidence_collectors.cot_faithfulness.hint.collector import COLLECTOR, asked
+from evidence_collectors.models.activations import Batching
 from evidence_collectors.models.hf import HuggingFaceModel, load
+from evidence_collectors.models.prompts import render
 from evidence_collectors.models.sampling import gumbel, seed_word
 from evidence_collectors.organisms import tokens
 
@@ -37,86 +43,119 @@ SAMPLES, ORGANISM = Path(__file__).parents[1] / "samples" / "organisms", "hint-m
 TRIALS = 256
 SHORTEST, LONGEST = 40, 320  # bytes of a question, a token each
 FEWEST, MOST = 8, 128  # tokens of an answer
+OURS, SINGLE, PLAIN = "ours", "ours, one at a time", "transformers generate, one at a time"
 Answers = Mapping[str, tuple[int, ...]]  # generated tokens by request
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Measure as the command line says."""
+    began = time.monotonic()
     parser = argparse.ArgumentParser(description="Time generation.")
     parser.add_argument("--shapes", nargs="+", choices=[ORGANISM, *shapes.SHAPES])
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument(
+        "--minutes", type=float, help="about how long it may take; 3 on a GPU, else as long as it needs"
+    )
     parser.add_argument("--cpu", action="store_true")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args(arguments)
     warnings.simplefilter("ignore")
-    cuda = torch.cuda.is_available() and not options.cpu
-    if not cuda:
-        torch.set_num_threads(1)
-    names = options.shapes or (["llama-1b"] if cuda else [ORGANISM, "llama-tiny"])
-    date = time.strftime("%Y-%m-%d", time.gmtime())
-    path = options.out or RESULTS / f"generation-{'gpu' if cuda else 'cpu'}-{date}.json"
-    result = {
-        "date": date,
-        "machine": {
-            "platform": platform.platform(),
-            "device": torch.cuda.get_device_name() if cuda else "cpu, 1 thread",
-            "clock": "wall" if cuda else "processor time of the process",
-        },
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("torch", "transformers")},
-        },
+    place = Place.of(cpu=options.cpu)
+    minutes = options.minutes or (3.0 if place.cuda else None)
+    names = options.shapes or (["llama-1b"] if place.cuda else [ORGANISM, "llama-tiny"])
+    path = options.out or RESULTS / f"generation-{'gpu' if place.cuda else 'cpu'}-{measuring.date()}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    result: dict[str, Any] = {
+        "date": measuring.date(),
+        "machine": measuring.about(place),
+        "versions": measuring.versions(("torch", "transformers")),
         "trials": TRIALS,
+        "minutes": minutes,
         "cases": [],
     }
-    for name in names:
-        for dtype in ("float32", "bfloat16") if cuda else ("float32",):
-            result["cases"].append(_case(name, dtype, cuda=cuda, rounds=options.rounds))
-            path.write_text(json.dumps(result, indent=2) + "\n")
+    cases = list(itertools.product(names, ("float32", "bfloat16") if place.cuda else ("float32",)))
+    for number, (name, dtype) in enumerate(cases):
+        left = None if minutes is None else began + 60.0 * minutes - time.monotonic()
+        until = None if left is None else time.monotonic() + left / (len(cases) - number)
+        result["cases"].append(_case(name, dtype, place, rounds=options.rounds, until=until))
+        result["targets"] = targets.generation(result["cases"], plain=PLAIN, cuda=place.cuda)
+        path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        place.free()
+    targets.show(result["targets"])
     print(path)
     return 0
 
 
-def _case(name: str, dtype: str, *, cuda: bool, rounds: int) -> dict[str, Any]:
+def _case(name: str, dtype: str, place: Place, *, rounds: int, until: float | None) -> dict[str, Any]:
     """Return what the variants did on one model, taking turns."""
-    device = "cuda" if cuda else "cpu"
     with tempfile.TemporaryDirectory() as made:
         folder = SAMPLES / ORGANISM if name == ORGANISM else Path(made)
         if name != ORGANISM:
-            _save(folder, shapes.SHAPES[name], device, dtype)
-        model = load(str(folder), dtype=dtype, device=device, batch_size=TRIALS if cuda else 64)
-        single = load(str(folder), dtype=dtype, device=device, batch_size=1)
+            _save(folder, shapes.SHAPES[name], place.device, dtype)
+        model = load(str(folder), dtype=dtype, device=place.device, batch_size=TRIALS if place.cuda else 64)
     requests = _questions() if name == ORGANISM else _requests()
-    variants: dict[str, Callable[[], Answers]] = {
-        "ours": lambda: _ours(model, requests),
-        "ours, one at a time": lambda: _ours(single, requests),
-        "transformers generate, one at a time": lambda: _plain(model, requests),
+    single = replace(model, batching=Batching(1))
+    variants: dict[str, Callable[[Sequence[Request]], Iterator[tuple[str, tuple[int, ...]]]]] = {
+        OURS: lambda these: _ours(model, these),
+        SINGLE: lambda these: itertools.chain.from_iterable(_ours(single, [one]) for one in these),
+        PLAIN: lambda these: (_plain(model, one) for one in these),
     }
-    seconds: dict[str, list[float]] = {name: [] for name in variants}
+    if place.cuda:  # the first call of a kernel takes long
+        for ask in variants.values():
+            list(ask(requests[:2]))
+    seconds: dict[str, list[float]] = {variant: [] for variant in variants}
     answers: dict[str, Answers] = {}
+    took = 0.0  # by a round of ours, on the wall
     for number in range(rounds):
         for variant in [*variants][number % len(variants) :] + [*variants][: number % len(variants)]:
-            started = now(device)
-            answers[variant] = variants[variant]()
-            seconds[variant].append(now(device) - started)
-    generated = sum(map(len, answers["ours"].values()))
-    fastest = {name: min(times) for name, times in seconds.items()}
-    report = {
+            stop = None
+            if until is not None and seconds[variant] and (variant != OURS or time.monotonic() + took > until):
+                continue
+            if (
+                until is not None and variant != OURS
+            ):  # one round of these, in what further rounds of ours leave or half the time
+                waiting = sum(not seconds[one] for one in (SINGLE, PLAIN))
+                left = until - time.monotonic()
+                stop = time.monotonic() + max(left - took * (rounds - len(seconds[OURS])), left / 2) / waiting
+            began, started = time.monotonic(), place.now()
+            answers[variant] = _until(stop, variants[variant](requests))
+            seconds[variant].append(place.now() - started)
+            took = time.monotonic() - began if variant == OURS else took
+    return _report(name, dtype, seconds, answers)
+
+
+def _report(
+    name: str, dtype: str, seconds: Mapping[str, list[float]], answers: Mapping[str, Answers]
+) -> dict[str, Any]:
+    """Return what is written of one case; prints the ratios."""
+    generated = {variant: sum(map(len, found.values())) for variant, found in answers.items()}
+    rate = {variant: generated[variant] / min(times) for variant, times in seconds.items()}
+    others = [variant for variant in rate if variant != OURS]
+    report: dict[str, Any] = {
         "model": name,
         "dtype": dtype,
-        "generated_tokens": generated,
-        "tokens_per_second": {name: generated / value for name, value in fastest.items()},
+        "generated_tokens": generated[OURS],
+        "asked": {variant: len(found) for variant, found in answers.items()},
+        "tokens_per_second": rate,
         "seconds": seconds,
-        "ours_over": {name: value / fastest["ours"] for name, value in fastest.items() if name != "ours"},
+        "ours_over": {variant: rate[OURS] / rate[variant] for variant in others},
         "answers_equal_to_ours": {
-            name: sum(found[one] == answers["ours"][one] for one in answers["ours"])
-            for name, found in answers.items()
-            if name != "ours"
+            variant: sum(ids == answers[OURS][one] for one, ids in answers[variant].items()) for variant in others
         },
     }
-    print(name, dtype, {name: f"{ratio:.2f}x" for name, ratio in report["ours_over"].items()})
-    print("  equal answers of", TRIALS, report["answers_equal_to_ours"])
+    print(name, dtype, {variant: f"{ratio:.2f}x" for variant, ratio in report["ours_over"].items()})
+    print("  equal answers", report["answers_equal_to_ours"], "of", report["asked"], flush=True)
     return report
+
+
+def _until(stop: float | None, answers: Iterator[tuple[str, tuple[int, ...]]]) -> Answers:
+    """Return the answers that came until ``stop``, at least one."""
+    found = {}
+    for request, token_ids in answers:
+        found[request] = token_ids
+        if stop is not None and time.monotonic() > stop:
+            break
+    return found
 
 
 def _save(folder: Path, shape: shapes.Shape, device: str, dtype: str) -> None:
@@ -128,7 +167,7 @@ def _save(folder: Path, shape: shapes.Shape, device: str, dtype: str) -> None:
 
 def _questions() -> Sequence[Request]:
     """Return the first questions that the hint instrument asks the shipped organism."""
-    items = canonical.load_lines((SAMPLES / ORGANISM / "items.jsonl").read_bytes(), where="items.jsonl")
+    items = list(canonical.load_lines((SAMPLES / ORGANISM / "items.jsonl").read_bytes(), where="items.jsonl"))
     return [request for _, _, request in asked(COLLECTOR.parse({"max_tokens": 32}), items, "0" * 16)][:TRIALS]
 
 
@@ -151,29 +190,25 @@ def _requests() -> Sequence[Request]:
     return made
 
 
-def _ours(model: HuggingFaceModel, requests: Sequence[Request]) -> Answers:
-    return {found.request_sha256: found.token_ids for found in model.generate(requests)}
+def _ours(model: HuggingFaceModel, requests: Sequence[Request]) -> Iterator[tuple[str, tuple[int, ...]]]:
+    return ((found.request_sha256, found.token_ids) for found in model.generate(requests))
 
 
-def _plain(model: HuggingFaceModel, requests: Sequence[Request]) -> Answers:
+def _plain(model: HuggingFaceModel, request: Request) -> tuple[str, tuple[int, ...]]:
     """Ask as most scripts do: one prompt, one call."""
-    inner, tokenizer = model.loaded.model, model.loaded.tokenizer
-    found = {}
-    for request in requests:
-        turns = [message.model_dump() for message in request.messages]
-        ids = tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_tensors="pt").to(inner.device)
-        with torch.inference_mode():
-            out = inner.generate(
-                ids,
-                attention_mask=torch.ones_like(ids),
-                do_sample=False,
-                logits_processor=[_Noise(request, ids.shape[1])] if request.temperature else [],
-                max_new_tokens=request.max_tokens,
-                eos_token_id=sorted(model.decoder.stop_ids),
-                pad_token_id=0,
-            )
-        found[digest_of(request)] = tuple(out[0, ids.shape[1] :].tolist())
-    return found
+    inner = model.loaded.model
+    ids = torch.tensor([render(model.renderer, request).token_ids], device=inner.device)
+    with torch.inference_mode():
+        out = inner.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            do_sample=False,
+            logits_processor=[_Noise(request, ids.shape[1])] if request.temperature else [],
+            max_new_tokens=request.max_tokens,
+            eos_token_id=sorted(model.decoder.stop_ids),
+            pad_token_id=0,
+        )
+    return digest_of(request), tuple(out[0, ids.shape[1] :].tolist())
 
 
 @dataclass(frozen=True)

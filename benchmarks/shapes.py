@@ -13,7 +13,8 @@ from typing import Any, Literal
 
 import torch
 
-H100_DENSE_BF16 = 989e12  # operations a second, data sheet of the SXM card
+from evidence_collectors.models.dictionaries import Dictionary
+
 ACTIVE = 80  # features active on a token, about
 
 
@@ -57,8 +58,6 @@ SHAPES = {
         Shape("llama-70b", "llama", 80, 8192, 28672, 64, 8, 128, 128256, 51),
     )
 }
-ON_CPU, ON_GPU = ("llama-tiny", "llama-small", "gemma3-small"), ("llama-1b", "gemma3-1b", "llama-8b")
-WIDTHS_CPU, WIDTHS_GPU = {"llama-tiny": (512,), "llama-small": (8192,), "gemma3-small": (8192,)}, (16384, 65536, 262144)
 
 
 def build(shape: Shape, *, device: str, dtype: torch.dtype) -> Any:
@@ -92,31 +91,34 @@ def build(shape: Shape, *, device: str, dtype: torch.dtype) -> Any:
     return model.eval().requires_grad_(False)
 
 
-def dictionary(shape: Shape, width: int, *, sample: Any) -> Any:
-    """Return a random JumpReLU dictionary as an ``sae_lens.SAE``; about `ACTIVE` features hold on ``sample`` (n, d)."""
-    from evidence_collectors.models.dictionary_files import import_sae_lens
+def dictionary(shape: Shape, width: int, *, sample: Any, seed: int = 1) -> Dictionary:
+    """Return a random jumprelu dictionary; about `ACTIVE` features hold on ``sample`` (n, d)."""
+    generator = torch.Generator(device=sample.device).manual_seed(seed)
 
-    import_sae_lens()
-    from sae_lens.saes.jumprelu_sae import JumpReLUSAE, JumpReLUSAEConfig
+    def drawn(*size: int) -> Any:
+        weight = torch.randn(size, generator=generator, device=sample.device, dtype=torch.float32)
+        return (weight / shape.width**0.5).to(sample.dtype)
 
-    name = str(sample.dtype).removeprefix("torch.")
-    config = JumpReLUSAEConfig(d_in=shape.width, d_sae=width, dtype=name, device=str(sample.device))
-    sae = JumpReLUSAE(config)
-    generator = torch.Generator(device=sample.device).manual_seed(1)
-    with torch.no_grad():
-        for weight in (sae.W_enc, sae.W_dec):
-            drawn = torch.randn(weight.shape, generator=generator, device=sample.device, dtype=torch.float32)
-            weight.copy_(drawn / shape.width**0.5)
-        before = (sample @ sae.W_enc).float()
-        keep = max(1, round(before.shape[1] * (1.0 - min(ACTIVE, width // 8) / width)))
-        sae.threshold.fill_(float(before.kthvalue(keep, dim=1).values.mean()))
-    return sae.eval().requires_grad_(False)
+    encoder = drawn(shape.width, width)
+    before = (sample @ encoder).float()
+    keep = max(1, round(width * (1.0 - min(ACTIVE, width // 8) / width)))
+    zeros = torch.zeros(width, device=sample.device, dtype=sample.dtype)
+    return Dictionary(
+        name="random",
+        architecture="jumprelu",
+        w_enc=encoder,
+        b_enc=zeros,
+        w_dec=drawn(width, shape.width),
+        b_dec=torch.zeros(shape.width, device=sample.device, dtype=sample.dtype),
+        threshold=torch.full_like(zeros, float(before.kthvalue(keep, dim=1).values.mean())),
+        bias_from_input=True,
+    )
 
 
 def texts(shape: Shape, length: str, *, tokens: int) -> list[list[int]]:
     """Return token rows, about ``tokens`` together: all of one length, or ``mixed``, drawn log-normally."""
     generator = torch.Generator().manual_seed(2)
-    lengths = []
+    lengths: list[int] = []
     while sum(lengths) < tokens:
         if length == "mixed":
             drawn = float(torch.exp(4.6 + 0.8 * torch.randn((), generator=generator)))

@@ -1,126 +1,156 @@
-"""How do we read a dictionary's features off a model, and how do others? The same work each: counts and sums by feature.
+"""How do we read dictionaries' features off a model, and how do others? The same work each: counts and sums by feature.
 
-Every variant takes token rows, runs the model to a point, encodes what passes there, and adds up for each feature how often
-and how strongly it is active on real tokens. ``ours`` uses the engine of this project and, where a dictionary is wide, adds
-up active entries only. The others do it as their documentation shows, with dense sums.
+Every variant takes token rows, runs the model to a point, encodes what passes there, and adds up for each feature of each
+dictionary how often and how strongly it is active on real tokens. ``ours`` uses the engine of this project and, where a
+dictionary is wide, adds up active entries only. The others do it as their documentation shows, with dense sums; none encodes
+padding.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 
 from benchmarks.shapes import Shape
-from evidence_collectors.models.activations import Batching, Pass, passes
-from evidence_collectors.models.activations import TokenRow as Row
-from evidence_collectors.models.dictionary_files import from_sae
+from evidence_collectors.interpretability.sparse_statistics import active_entries
+from evidence_collectors.models.activations import Batching, Pass, TokenRow, passes
+from evidence_collectors.models.dictionaries import Dictionary
+from evidence_collectors.models.dictionary_files import import_sae_lens
 
 Rows = Sequence[Sequence[int]]
-Totals = tuple[Any, Any]  # (F,) counts, (F,) sums
-Variant = Callable[[Rows], Totals]
+Totals = list[tuple[Any, Any]]  # by dictionary: (F,) counts, (F,) sums
+Variant = Callable[[Rows, int], Totals]  # texts, and how many go together at most
+Read = Callable[[Any, Any], Iterator[Any]]  # ids and mask (r, p) to the features (n, F) of each dictionary in turn
 SPARSE_FROM = 4096  # features; below, a dense sum costs less than finding the active entries
-BEST_PEER, TUTORIAL = "sae_lens hook_names + stop", "transformer_lens full cache"
-NAMES = ("ours", "ours, dense sums", BEST_PEER, TUTORIAL, "output_hidden_states")
+OURS, BEST_PEER, TUTORIAL = "ours", "sae_lens hook_names + stop", "transformer_lens full cache"
+PASS_EACH = f"{BEST_PEER}, a pass for each dictionary"
+NAMES = (OURS, "ours, dense sums", BEST_PEER, PASS_EACH, TUTORIAL, "output_hidden_states")
 
 
-def make(name: str, model: Any, sae: Any, shape: Shape, *, rows: int) -> Variant:
-    """Return a variant that reads at most ``rows`` texts at a time. Raises whatever its library raises if it cannot."""
-    point = f"model.layers.{shape.at}"
-    if name.startswith("ours"):
-        return _ours(model, sae, point, rows, sparse=name == "ours" and sae.W_enc.shape[1] >= SPARSE_FROM)
-    if name == BEST_PEER:
-        return _sae_lens(model, sae, point, shape, rows)
+def make(name: str, model: Any, dictionaries: Sequence[Dictionary], shape: Shape) -> Variant:
+    """Return a variant. Raises whatever its library raises if it cannot."""
+    if name.startswith(OURS):
+        sparse = name == OURS and dictionaries[0].width >= SPARSE_FROM
+        return _ours(model, dictionaries, point_of(shape), sparse=sparse)
+    saes = [_sae(one) for one in dictionaries]
+    if name in (BEST_PEER, PASS_EACH):
+        return _batched(_sae_lens(model, saes, shape, each=name == PASS_EACH), saes)
     if name == TUTORIAL:
-        return _transformer_lens(model, sae, shape, rows)
-    return _hidden_states(model, sae, shape, rows)
+        return _batched(_transformer_lens(model, saes, shape), saes)
+    return _batched(_hidden_states(model, saes, shape), saes)
+
+
+def point_of(shape: Shape) -> str:
+    """Return the point that is read."""
+    return f"model.layers.{shape.at}"
 
 
 def activations(model: Any, shape: Shape, token_rows: Rows) -> Any:
-    """Return what passes the point on all tokens, (n, d): for thresholds and parity."""
-    parts = []
-    for batch in passes(model, _rows(token_rows), Pass((f"model.layers.{shape.at}",)), Batching(4)):
-        parts.append(batch.at[f"model.layers.{shape.at}"][batch.mask])
-    return torch.cat(parts)
+    """Return what passes the point on all tokens, (n, d): for thresholds."""
+    batches = passes(model, _rows(token_rows), Pass((point_of(shape),)), Batching(4))
+    return torch.cat([batch.at[point_of(shape)][batch.mask] for batch in batches])
 
 
-def _ours(model: Any, sae: Any, point: str, rows: int, *, sparse: bool) -> Variant:
-    dictionary = from_sae(sae, name="random")
-
-    def run(token_rows: Rows) -> Totals:
-        counts = torch.zeros(dictionary.width, device=sae.W_enc.device)
-        sums = torch.zeros_like(counts)
+def _ours(model: Any, dictionaries: Sequence[Dictionary], point: str, *, sparse: bool) -> Variant:
+    def run(token_rows: Rows, rows: int) -> Totals:
+        totals = _zeros(dictionaries[0].w_enc, len(dictionaries))
         for batch in passes(model, _rows(token_rows), Pass((point,)), Batching(rows)):
-            features = dictionary.encode(batch.at[point][batch.mask])
-            if not sparse:
-                _add_dense(counts, sums, features)
-                continue
-            place = features.nonzero(as_tuple=True)
-            counts += torch.bincount(place[1], minlength=dictionary.width)
-            sums.index_add_(0, place[1], features[place].float())
-        return counts, sums
+            value = batch.at[point][batch.mask]
+            for dictionary, (counts, sums) in zip(dictionaries, totals, strict=True):
+                if not sparse:
+                    _add_dense(counts, sums, dictionary.encode(value))
+                    continue
+                for _, feature, strength in active_entries(dictionary, value, chunk=len(value)):
+                    counts += torch.bincount(feature, minlength=dictionary.width)
+                    sums.index_add_(0, feature, strength.float())
+        return totals
 
     return run
 
 
-def _sae_lens(model: Any, sae: Any, point: str, shape: Shape, rows: int) -> Variant:
+def _sae_lens(model: Any, saes: Sequence[Any], shape: Shape, *, each: bool) -> Read:
     from sae_lens.load_model import HookedProxyLM
 
+    point = point_of(shape)
     proxy = HookedProxyLM(model, None, hook_names=[point])
 
-    def features(ids: Any) -> Any:
-        _, cache = proxy.run_with_cache(ids, names_filter=[point], stop_at_layer=shape.at + 1)
-        return sae.encode(cache[point])
+    def features(ids: Any, mask: Any) -> Iterator[Any]:
+        for number, sae in enumerate(saes):
+            if each or not number:
+                _, cache = proxy.run_with_cache(ids, names_filter=[point], stop_at_layer=shape.at + 1)
+            yield sae.encode(cache[point][mask])
 
-    return _batched(features, sae, rows)
+    return features
 
 
-def _transformer_lens(model: Any, sae: Any, shape: Shape, rows: int) -> Variant:
+def _transformer_lens(model: Any, saes: Sequence[Any], shape: Shape) -> Read:
     hooked = _hooked_transformer(model, shape)
 
-    def features(ids: Any) -> Any:
+    def features(ids: Any, mask: Any) -> Iterator[Any]:
         _, cache = hooked.run_with_cache(ids)
-        return sae.encode(cache[f"blocks.{shape.at}.hook_resid_post"])
+        for sae in saes:
+            yield sae.encode(cache[f"blocks.{shape.at}.hook_resid_post"][mask])
 
-    return _batched(features, sae, rows)
+    return features
 
 
-def _hidden_states(model: Any, sae: Any, shape: Shape, rows: int) -> Variant:
-    def features(ids: Any) -> Any:
+def _hidden_states(model: Any, saes: Sequence[Any], shape: Shape) -> Read:
+    def features(ids: Any, mask: Any) -> Iterator[Any]:
         out = model(input_ids=ids, output_hidden_states=True, use_cache=False)
-        return sae.encode(out.hidden_states[shape.at + 1])
+        for sae in saes:
+            yield sae.encode(out.hidden_states[shape.at + 1][mask])
 
-    return _batched(features, sae, rows)
+    return features
 
 
-def _batched(features: Callable[[Any], Any], sae: Any, rows: int) -> Variant:
+def _batched(features: Read, saes: Sequence[Any]) -> Variant:
     """Return a variant that pads rows as they come, which is what these libraries leave to their user."""
 
-    def run(token_rows: Rows) -> Totals:
-        device = sae.W_enc.device
-        counts = torch.zeros(sae.W_enc.shape[1], device=device)
-        sums = torch.zeros_like(counts)
+    def run(token_rows: Rows, rows: int) -> Totals:
+        weight = saes[0].W_enc
+        totals = _zeros(weight, len(saes))
         for start in range(0, len(token_rows), rows):
             part = token_rows[start : start + rows]
             longest = max(map(len, part))
-            ids = torch.tensor([[*row, *[0] * (longest - len(row))] for row in part], device=device)
-            mask = (
-                torch.arange(longest, device=device) < torch.tensor([len(row) for row in part], device=device)[:, None]
-            )
-            _add_dense(counts, sums, features(ids)[mask])
-        return counts, sums
+            ids = torch.tensor([[*row, *[0] * (longest - len(row))] for row in part], device=weight.device)
+            lengths = torch.tensor([len(row) for row in part], device=weight.device)
+            mask = torch.arange(longest, device=weight.device) < lengths[:, None]
+            for (counts, sums), found in zip(totals, features(ids, mask), strict=True):
+                _add_dense(counts, sums, found)
+        return totals
 
     return run
+
+
+def _zeros(weight: Any, dictionaries: int) -> Totals:
+    made = [torch.zeros(weight.shape[1], device=weight.device) for _ in range(2 * dictionaries)]
+    return list(zip(made[::2], made[1::2], strict=True))
 
 
 def _add_dense(counts: Any, sums: Any, features: Any) -> None:
     counts += (features > 0).sum(dim=0)
-    sums += features.float().sum(dim=0)
+    sums += features.sum(dim=0, dtype=torch.float32)
 
 
-def _rows(token_rows: Rows) -> list[Row]:
-    return [Row(index, tuple(row), len(row)) for index, row in enumerate(token_rows)]
+def _rows(token_rows: Rows) -> list[TokenRow]:
+    return [TokenRow(index, tuple(row), len(row)) for index, row in enumerate(token_rows)]
+
+
+def _sae(dictionary: Dictionary) -> Any:
+    """Return the same dictionary as an ``sae_lens.SAE``; it shares the memory."""
+    import_sae_lens()
+    from sae_lens.saes.jumprelu_sae import JumpReLUSAE, JumpReLUSAEConfig
+
+    weight = dictionary.w_enc
+    name = str(weight.dtype).removeprefix("torch.")
+    sae = JumpReLUSAE(JumpReLUSAEConfig(d_in=1, d_sae=1, dtype=name, device=str(weight.device)))
+    sae.cfg.d_in, sae.cfg.d_sae = weight.shape
+    own = {"W_enc": weight, "b_enc": dictionary.b_enc, "W_dec": dictionary.w_dec, "b_dec": dictionary.b_dec}
+    for key, value in {**own, "threshold": dictionary.threshold}.items():
+        setattr(sae, key, torch.nn.Parameter(value, requires_grad=False))
+    return sae.eval().requires_grad_(False)
 
 
 def _hooked_transformer(model: Any, shape: Shape) -> Any:
@@ -130,6 +160,7 @@ def _hooked_transformer(model: Any, shape: Shape) -> Any:
 
     if shape.family != "llama":
         raise NotImplementedError("TransformerLens 3 builds no Gemma 3 from a configuration of one's own")
+    rope = getattr(model.config, "rope_parameters", None)  # the name since transformers 5
     config = HookedTransformerConfig(
         n_layers=shape.layers,
         d_model=shape.width,
@@ -144,7 +175,7 @@ def _hooked_transformer(model: Any, shape: Shape) -> Any:
         positional_embedding_type="rotary",
         rotary_adjacent_pairs=False,
         rotary_dim=shape.head,
-        rotary_base=int(model.config.rope_theta),
+        rotary_base=int(rope["rope_theta"] if rope else model.config.rope_theta),
         final_rms=True,
         gated_mlp=True,
         eps=model.config.rms_norm_eps,

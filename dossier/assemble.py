@@ -15,6 +15,7 @@ from dossier.model import (
     Evidence,
     EvidenceRef,
     NotCollected,
+    NotMeasured,
     Plan,
     StatementRef,
     digest_of,
@@ -36,7 +37,7 @@ def make_dossier(
     calibrations: Mapping[str, Calibration],
     ledger: bytes,
     nonce: str | None,
-    not_measured: Sequence[str],
+    not_measured: Sequence[NotMeasured],
     as_of: str,
 ) -> Dossier:
     """Return the dossier of a plan at ``as_of``.
@@ -80,13 +81,18 @@ def make_dossier(
 
 def not_measured(
     plan: Plan, catalogue: Catalogue, *, collectors: Iterable[Collector[object]], nonce: str | None
-) -> tuple[str, ...]:
+) -> tuple[NotMeasured, ...]:
     """Return what a reader might think was measured and was not: the verdict page prints it beside what was.
 
     ``collectors`` are those of the plan.
     """
     planned_kinds = {planned.kind for planned in plan.evidence}
-    sentences = [sentence for collector in collectors for sentence in collector.not_measured]
+    limits = [
+        NotMeasured(kind=collector.kind, says=sentence)
+        for collector in collectors
+        for sentence in collector.not_measured
+    ]
+    sentences = []
     kinds = {kind for obligation in catalogue.obligations for kind in obligation.evidence_kinds} - planned_kinds
     if kinds:
         sentences.append(f"What these instruments would measure; none of them was planned: {', '.join(sorted(kinds))}.")
@@ -97,4 +103,5 @@ def not_measured(
         sentences.append("Whether other seeds were tried first: self-chosen seed; reruns not excluded.")
     if plan.subject.identity == "asserted":
         sentences.append("Which weights answered: the endpoint's identity is asserted.")
-    return tuple(dict.fromkeys((*sentences, *ALWAYS_NOT_MEASURED)))
+    whole = [NotMeasured(kind=None, says=sentence) for sentence in (*sentences, *ALWAYS_NOT_MEASURED)]
+    return tuple({digest_of(one): one for one in (*limits, *whole)}.values())

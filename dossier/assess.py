@@ -28,7 +28,7 @@ from dossier.model import (
 )
 from dossier.obligations import applies
 
-FileState = Literal["evidence_on_file", "missing", "expired", "awaiting_statement"]
+FileState = Literal["evidence_on_file", "no_estimate", "missing", "expired", "awaiting_statement"]
 
 # The coverage of a certificate is itself an estimate: three standard errors below the level is no accident (1 in 740).
 COVERAGE_STANDARD_ERRORS = 3.0
@@ -240,8 +240,11 @@ def _state(
     speaking = sorted(slot for slot, found in evidence.items() if found.kind in obligation.evidence_kinds)
     fresh = [slot for slot in speaking if evidence[slot].collected_at <= as_of < evidence[slot].expires_at]
     state, reason = _on_file(obligation, speaking, fresh, stated=stated)
-    if fresh:
-        reason += _estimable(fresh, evidence)
+    empty = [slot for slot in fresh if all(found.estimate is None for found in evidence[slot].observations)]
+    if empty:  # being on file must not read as having an answer
+        reason += f", but nothing in {', '.join(empty)} was estimable"
+    if empty == fresh and fresh and state == "evidence_on_file":
+        state = "no_estimate"
     return ObligationState(obligation=obligation.id, state=state, evidence=tuple(fresh or speaking), reason=reason)
 
 
@@ -267,9 +270,3 @@ def _on_file(
 
 def _pieces(slots: Sequence[str]) -> str:
     return "1 piece of evidence is" if len(slots) == 1 else f"{len(slots)} pieces of evidence are"
-
-
-def _estimable(slots: Sequence[str], evidence: Mapping[str, Evidence]) -> str:
-    """Say it where evidence lies on file that measured nothing: being on file must not read as having an answer."""
-    empty = [slot for slot in slots if all(found.estimate is None for found in evidence[slot].observations)]
-    return f", but nothing in {', '.join(empty)} was estimable" if empty else ""

@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from dossier.model import Calibration, CalibrationCell
+from dossier.model import Calibration, CalibrationCell, Sensitivity
 
 _HEAD = """# Calibration
 
@@ -79,7 +80,7 @@ def _section(path: str, certificate: Calibration) -> str:
         "| quantity | where | planted | truth | measured | bias | coverage (s.e.) | detects | n | studies, estimable |",
         "|---|---|---|---|---|---|---|---|---|---|",
         *_cells(certificate.cells),
-        "\n| where there is nothing to find | expected | passed |",
+        "\n| control | expected | passed |",
         "|---|---|---|",
         *(
             f"| {_plain(control.what)} | {_plain(control.expected)} | {control.passed} of {control.studies} |"
@@ -107,3 +108,27 @@ def _cells(cells: Sequence[CalibrationCell]) -> Iterator[str]:
 def _plain(text: str) -> str:
     """Return a text that cannot end a table's cell."""
     return " ".join(text.replace("|", "\\|").split())
+
+
+def planted_counts(found: Sensitivity) -> str:
+    """Return in how many copies the instrument found what was planted, and in how many shams it raised a false alarm.
+
+    A positive copy it can say nothing about counts as missed. A sham it can say nothing about counts neither as an alarm nor
+    as silence: it is counted by itself.
+    """
+    said = {
+        positive: Counter(one.flagged for one in found.plants if one.positive == positive) for positive in (True, False)
+    }
+    copies, shams = said[True], said[False]
+    judged = shams[True] + shams[False]
+    parts = [f"It found the behaviour in {copies[True]} of {copies.total()} copies that were to show it"]
+    if copies[None]:
+        parts[0] += f" ({copies[None]} of the others not estimable)"
+    parts.append(f"raised a false alarm on {shams[True]} of {judged} shams that it could judge")
+    if shams[None]:
+        parts.append(
+            f"could judge {shams[None]} of {shams.total()} shams not at all, which says nothing of false alarms"
+        )
+    if len(parts) == 2:
+        return f"{parts[0]} and {parts[1]}."
+    return f"{parts[0]}, {parts[1]}, and {parts[2]}."

@@ -5,7 +5,7 @@ effect, the wider the stronger, dashed where it is negative. A node with a heavy
 nodes differ in shape, not in colour alone. The graph's texts come from a model and are escaped, what cannot be printed
 included.
 
-The document is that of the instrument ``interpretability.circuit_trace``: ``circuit-<item>.json``.
+The document is ``circuit-<item>.json`` of the instrument ``interpretability.circuit_trace``.
 """
 
 from __future__ import annotations
@@ -95,6 +95,22 @@ def circuit_chart(document: Mapping[str, Any]) -> str:
         height=plan.height + (8 if told else 0),
         spoken=_spoken(document, shown, drawn),
     )
+
+
+def in_full(document: Mapping[str, Any]) -> str:
+    """Return the texts of tokens that the picture has to shorten, by position; nothing where all of them fit.
+
+    Raises:
+        ValueError: no graph document, or one larger than an instrument makes.
+    """
+    nodes, _ = _read(document)
+    columns = _columns(nodes)
+    shown = [node for node in nodes if node.position in columns]
+    long = [node for node in shown if len(node.label) > _characters(_placed(shown, columns).box)]
+    tokens = [f"{node.label} (position {node.position})" for node in long if node.kind == "token"]
+    answers = [f"{node.label}{node.extra}" for node in long if node.kind == "logit"]
+    parts = (("Tokens in full", tokens), ("Next tokens, with their probability", answers))
+    return " ".join(f"{head}: {'; '.join(found)}." for head, found in parts if found)
 
 
 def printable(words: str) -> str:
@@ -236,11 +252,19 @@ def _box(node: _Node, x: float, y: float, *, width: float) -> str:
             f'<rect x="{digits(x - half)}" y="{digits(y - high)}" width="{digits(width)}" height="{digits(2 * high)}" '
             f'rx="{round_}" fill="{fill}" {style}/>'
         )
-    return shape + text(x, y + 2.2, _cut(node.label, int((width - 3) / _CHARACTER)), "middle")
+    return shape + text(x, y + 2.2, _cut(node.label, _characters(width)), "middle")
+
+
+def _characters(width: float) -> int:
+    return int((width - 3) / _CHARACTER)
 
 
 def _cut(label: str, most: int) -> str:
-    return label if len(label) <= most else f"{label[: most - 1]}…"
+    """Return a label of at most so many characters, shortened in the middle: texts of one kind often begin alike."""
+    if len(label) <= most:
+        return label
+    end = (most - 1) // 2
+    return f"{label[: most - 1 - end]}…{label[len(label) - end :] if end else ''}"
 
 
 def _legend(y: float) -> str:

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 from dossier import canonical
 from dossier.errors import CollectionError
-from dossier.language_model import Capability, LanguageModel, ModelSize, WhiteBoxModel
+from dossier.language_model import Capability, LanguageModel, ModelSize, WhiteBoxModel, takes_prefill
 from dossier.model import Environment, Item, Observation, Parameters, PlannedEvidence, PromisedTrial, Trial
 
 P = TypeVar("P")
@@ -98,7 +98,11 @@ class Collector(Protocol[P]):
 
     @property
     def needs(self) -> frozenset[Capability]:
-        """What the subject's adapter must be able to do."""
+        """What the subject's adapter must be able to do, whatever the parameters.
+
+        An instrument whose parameters ask for more has a method ``needs_of(params)``, which maps each further capability to
+        the parameter that asks for it and the one that does without, in words.
+        """
         ...
 
     @property
@@ -146,10 +150,16 @@ class Collector(Protocol[P]):
         ...
 
 
-def lacking(collector: Collector[Any], model: LanguageModel) -> str:
-    """Return what a model's adapter lacks for an instrument, in a sentence; "" where it lacks nothing."""
-    missing = sorted(collector.needs - model.capabilities)
-    return f"{collector.kind} needs {missing}, which this model's adapter lacks." if missing else ""
+def lacking(collector: Collector[P], model: LanguageModel, params: P) -> str:
+    """Return what a model's adapter is known to lack for an instrument, in a sentence; "" where it lacks nothing."""
+    able = set(model.capabilities)
+    if takes_prefill(model) is not False:
+        able.add("prefill")
+    chosen: Mapping[Capability, str] = getattr(collector, "needs_of", lambda _: {})(params)
+    missing = sorted((collector.needs | set(chosen)) - able)
+    ways = "; ".join(chosen[capability] for capability in missing if capability in chosen)
+    how = f" ({ways})" if ways else ""
+    return f"{collector.kind} needs {missing}, which this model's adapter lacks{how}." if missing else ""
 
 
 def evidence_key(planned: PlannedEvidence, *, subject_sha256: str, seed: str, environment: Environment) -> str:

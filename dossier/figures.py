@@ -15,10 +15,11 @@ from dossier.wording import Words
 
 @dataclass(frozen=True)
 class Chart:
-    """An SVG and what stands above it."""
+    """An SVG, what stands above it, and what did not fit into it and stands below."""
 
     caption: str
     svg: Any
+    below: str = ""
 
 
 def figures(
@@ -43,7 +44,8 @@ def circuits(graphs: Sequence[tuple[str, bytes]]) -> tuple[Chart, ...]:
     charts_ = []
     for name, data in graphs:
         try:
-            svg = circuit_chart.circuit_chart(canonical.loads(data, where=name))
+            graph = canonical.loads(data, where=name)
+            svg, below = circuit_chart.circuit_chart(graph), circuit_chart.in_full(graph)
         except (ValueError, SchemaError) as error:
             raise RenderError(f"{name}: cannot be drawn: {error}") from error
         item = name.removeprefix("circuit-").removesuffix(".json")
@@ -51,7 +53,7 @@ def circuits(graphs: Sequence[tuple[str, bytes]]) -> tuple[Chart, ...]:
             f"The strongest paths traced for the text {item}: tokens below, features by layer, the next token above. "
             "Attention and normalisation are taken as they were."
         )
-        charts_.append(_picture(caption, svg))
+        charts_.append(_picture(caption, svg, below))
     return tuple(charts_)
 
 
@@ -64,7 +66,8 @@ def _distributions(observations: Sequence[Observation], words: Words) -> tuple[C
             caption = (
                 f"How the texts lie apart: {words.title(observation.id)}. Whiskers from 5 to 95 %, box from 25 to 75 %."
             )
-            charts_.append(_picture(caption, spread_charts.quantile_chart(found, title=caption)))
+            of = spread_charts.axis(observation)
+            charts_.append(_picture(caption, spread_charts.quantile_chart(found, title=caption, of=of)))
     return tuple(charts_)
 
 
@@ -89,10 +92,10 @@ def _doses(observations: Sequence[Observation], words: Words) -> tuple[Chart, ..
     return tuple(charts_)
 
 
-def _picture(caption: str, svg: str) -> Chart:
+def _picture(caption: str, svg: str, below: str = "") -> Chart:
     import markupsafe
 
-    return Chart(caption, markupsafe.Markup(svg))  # noqa: S704 - the charts escape
+    return Chart(caption, markupsafe.Markup(svg), below)  # noqa: S704 - the charts escape
 
 
 def _chart(

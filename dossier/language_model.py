@@ -19,7 +19,7 @@ from typing import Any, Literal, Protocol
 
 from dossier.model import Completion, Environment, Request, Subject
 
-Capability = Literal["generate", "logprobs", "capture", "intervene", "gradients", "perturb", "tune"]
+Capability = Literal["generate", "prefill", "logprobs", "capture", "intervene", "gradients", "perturb", "tune"]
 Array = Any
 
 
@@ -89,6 +89,16 @@ def why_unanswered(model: LanguageModel, request_sha256: str) -> str:
     """
     told: Mapping[str, str] = getattr(model, "unanswered", {})
     return told.get(request_sha256, NO_COMPLETION)
+
+
+def takes_prefill(model: LanguageModel) -> bool | None:
+    """Return whether a model goes on from an opening of its own turn (``Request.prefill``); None where only a try tells.
+
+    An adapter that builds the prompt itself can. One that sends messages to a server says in an attribute ``takes_prefill``
+    that it cannot (False) or does not know (None).
+    """
+    told: bool | None = getattr(model, "takes_prefill", True)
+    return told
 
 
 # --- white box -----------------------------------------------------------------------------------------------------

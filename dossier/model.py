@@ -488,7 +488,13 @@ class ObligationState(Value):
 
     obligation: str
     state: Literal[
-        "evidence_on_file", "missing", "expired", "awaiting_statement", "not_applicable", "not_yet_applicable"
+        "evidence_on_file",
+        "no_estimate",
+        "missing",
+        "expired",
+        "awaiting_statement",
+        "not_applicable",
+        "not_yet_applicable",
     ]
     evidence: tuple[Slug, ...]
     reason: Text
@@ -515,6 +521,13 @@ class NotCollected(Value):
     id: Slug
     kind: Kind
     reason: Text
+
+
+class NotMeasured(Value):
+    """What a reader might think was measured, and was not. ``kind`` is the instrument whose limit it is, None for the whole."""
+
+    kind: Kind | None
+    says: Text
 
 
 class StatementRef(Value):
@@ -548,7 +561,7 @@ class Dossier(Value):
     criteria: tuple[CriterionResult, ...]
     obligations: tuple[ObligationState, ...]
     gate: Decision
-    not_measured: tuple[Text, ...]
+    not_measured: tuple[NotMeasured, ...]
     approver_functions: tuple[Text, ...]
     demo: bool
 

@@ -132,7 +132,8 @@ def _words(kind: str, templates: frozenset[str]) -> Words:
     read = canonical.loads(
         importlib.resources.files("dossier.templates").joinpath("eu_ai_act", name).read_bytes(), where=name
     )
-    return Words(read["groups"], {rest: QuantityWords(**said) for rest, said in read["quantities"].items()})
+    said = {rest: QuantityWords(**one) for rest, one in read["quantities"].items()}
+    return Words(read["groups"], said, read.get("heading", wording.CHECKS))
 
 
 def _section(

@@ -140,10 +140,10 @@ class _Run:
         """Ask, summarise, keep; return the evidence's digest."""
         check_inputs(self.planned, given)
         key = self.key(model.environment)
-        if problem := lacking(self.collector, model):
+        params = self.collector.parse(self.planned.parameters)
+        if problem := lacking(self.collector, model, params):
             raise CollectionError(problem)
         started_at = self._start(key)
-        params = self.collector.parse(self.planned.parameters)
         with self._end_noted(key):
             trials, artifacts = self._gather(model, items, given, params, progress)
             observations = self.collector.summarise(trials, artifacts, params, self.seed)

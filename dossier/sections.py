@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from dossier import wording
-from dossier.calibration_report import Checked, by_quantity
+from dossier import faults, wording
+from dossier.calibration_report import Checked, by_quantity, planted_counts
 from dossier.figures import Chart, circuits, figures
 from dossier.model import (
     Calibration,
@@ -24,7 +24,6 @@ from dossier.model import (
 from dossier.wording import Words
 
 GENERIC_TEMPLATE = "evidence/base.html.j2"
-CHECKS = "Checks on the run"
 COLUMNS = 6  # of a table behind the main numbers, as many as a page's width holds
 Shared = tuple[tuple[str, str], ...]  # (text, which quantities it holds for)
 _Fact = tuple[str, int | float | str | None]
@@ -94,6 +93,7 @@ class Section:
     calibration: Calibration | None
     checked: tuple[Checked, ...]
     sensitivity: Sensitivity | None
+    planted: str
     samples: tuple[Trial, ...]
     charts: tuple[Chart, ...]
     methods: Shared
@@ -138,6 +138,7 @@ def section(
         calibration=calibration,
         checked=() if calibration is None else by_quantity(calibration),
         sensitivity=sensitivity,
+        planted="" if sensitivity is None else planted_counts(sensitivity),
         samples=samples,
         charts=(*figures(observations, slot, reference, words), *circuits(graphs)),
         methods=_shared(observations, words, _methods),
@@ -210,7 +211,7 @@ def _truths(observations: tuple[Observation, ...], reference: Reference | None, 
 
 def _blocks(observations: Sequence[Observation], words: Words) -> tuple[Block, ...]:
     """A block for each main quantity in the order of the words, one for those without groups, one for those unknown."""
-    order = [known.says for known in words.quantities.values()] + [CHECKS, ""]
+    order = [known.says for known in words.quantities.values()] + [words.heading, ""]
     found: dict[str, list[Line]] = {}
     for position, observation in enumerate(observations):
         known, group = words.quantity(observation.id), words.group(observation.id)
@@ -218,7 +219,7 @@ def _blocks(observations: Sequence[Observation], words: Words) -> tuple[Block, .
             found.setdefault("", []).append(Line(position, observation, observation.id))
         elif known.main:
             line = Line(position, observation, wording.capital(group or known.says))
-            found.setdefault(known.says if group else CHECKS, []).append(line)
+            found.setdefault(known.says if group else words.heading, []).append(line)
     return tuple(
         Block(says, _definitions(found[says]) if says else (), tuple(found[says]))
         for says in sorted(found, key=order.index)
@@ -250,7 +251,7 @@ def _matrix(columns: Sequence[str], cells: Mapping[str, Mapping[str, Line]], wor
     return Matrix(
         tuple(columns),
         tuple(
-            (wording.capital(group or CHECKS), tuple(own.get(short) for short in columns))
+            (wording.capital(group or words.heading), tuple(own.get(short) for short in columns))
             for group, own in rows.items()
         ),
         _definitions(sorted(lines, key=lambda line: line.position), words),
@@ -309,7 +310,9 @@ def _common_facts(observations: Sequence[Observation]) -> set[_Fact]:
 
 
 def _facts(items: Iterable[_Fact]) -> str:
-    return "; ".join(f"{name} = {wording.fact(value)}" for name, value in sorted(items, key=lambda item: item[0]))
+    return "; ".join(
+        f"{faults.fact(name)} = {wording.fact(value)}" for name, value in sorted(items, key=lambda item: item[0])
+    )
 
 
 def _engine(evidence: Evidence) -> str:

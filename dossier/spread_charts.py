@@ -1,7 +1,8 @@
 """How far apart do two groups lie, and what does a stronger push do? Quantile boxes and dose-response lines as SVG text.
 
 Both are drawn from observations alone. A distribution stands in an observation's facts as quantiles, ``<group>_q05``,
-``q25``, ``q50``, ``q75`` and ``q95``; a dose stands there as ``strength``, and ``series`` names the line it belongs to.
+``q25``, ``q50``, ``q75`` and ``q95``, and ``axis`` says what they are of and in which unit; a dose stands there as
+``strength``, and ``series`` names the line it belongs to.
 """
 
 from __future__ import annotations
@@ -61,8 +62,15 @@ def boxes(observation: Observation) -> tuple[Box, ...]:
     return tuple(found)
 
 
-def quantile_chart(drawn: Sequence[Box], *, title: str) -> str:
+def axis(observation: Observation) -> str:
+    """Return what an observation's distributions are of, and in which unit."""
+    return str(observation.facts.get("axis") or "the score that orders the texts, in its own unit")
+
+
+def quantile_chart(drawn: Sequence[Box], *, title: str, of: str) -> str:
     """Return an SVG with a box for each group: whiskers 5 to 95 %, box 25 to 75 %, line at the median.
+
+    ``of`` stands below the axis: what is drawn, and in which unit.
 
     Raises:
         ValueError: nothing to draw.
@@ -83,13 +91,14 @@ def quantile_chart(drawn: Sequence[Box], *, title: str) -> str:
         value = low + share * (high - low)
         parts.append(line(x(value), _TOP, x(value), bottom, colour=RULE, width=0.4))
         parts.append(text(x(value), bottom + 9, f"{value:.3g}".replace("-", wording.MINUS), "middle"))
+    parts.append(text((_LABELS + 8 + WIDTH - 12) / 2, bottom + 20, of, "middle", colour=NULL))
     for index, box in enumerate(drawn):
         parts.append(_box(box, x, y=_TOP + _ROW * (index + 0.5)))
     spoken = "; ".join(
         f"{box.label}: " + ", ".join(f"{value:.3g}" for value in box.quantiles) + " at 5, 25, 50, 75 and 95 %"
         for box in drawn
     )
-    return picture(parts, height=bottom + _BOTTOM - 8, spoken=f"{title}. {spoken}.")
+    return picture(parts, height=bottom + _BOTTOM, spoken=f"{title}. {of}. {spoken}.")
 
 
 def dose_chart(series: Mapping[str, Sequence[Dose]], *, title: str) -> str:

@@ -21,6 +21,7 @@ from dossier.model import Calibration, Decision, NotCollected
 from dossier.replay import Replay
 from dossier.run import Progress as RunProgress
 from dossier.verdict import PLANES, Finding, Outcome, Verdict
+from dossier.wording import flops
 
 STYLES: Mapping[str, str] = {
     "passed": "green",
@@ -144,10 +145,10 @@ def print_replay(replay: Replay) -> None:
 
 def print_costs(costs: Mapping[str, Cost]) -> None:
     """Print what a plan will ask, at most."""
-    table = Table("evidence", "prompts", "prompt tokens", "generated tokens", "petaflops", box=None)
+    table = Table("evidence", "prompts", "prompt tokens", "generated tokens", "forward passes", box=None)
     for name, cost in costs.items():
-        flops = "unknown" if cost.forward_flops is None else f"{cost.forward_flops / 1e15:.3g}"
-        table.add_row(plain(name), f"{cost.prompts:,}", f"{cost.prompt_tokens:,}", f"{cost.generated_tokens:,}", flops)
+        counts = (f"{number:,}" for number in (cost.prompts, cost.prompt_tokens, cost.generated_tokens))
+        table.add_row(plain(name), *counts, flops(cost.forward_flops))
     console().print(table)
 
 
@@ -176,7 +177,7 @@ def print_calibration(made: Calibration, faults: Iterable[str]) -> None:
     ]
     print_table(("quantity", "truths", "largest bias", "coverage", "n", "estimable"), rows)
     print_table(
-        ("where there is nothing to find", "expected", "passed"),
+        ("control", "expected", "passed"),
         [(one.what, one.expected, f"{one.passed} of {one.studies}") for one in made.negative_controls],
     )
     for fault in faults:

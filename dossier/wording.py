@@ -59,6 +59,11 @@ STATE_WORDS: Mapping[str, tuple[str, str]] = {
         "Unexpired evidence of a kind that can speak to the requirement is in this pack. Whether it suffices is a "
         "person's decision.",
     ),
+    "no_estimate": (
+        "On file, no estimate",
+        "Unexpired evidence of a kind that can speak to the requirement is in this pack, and could estimate nothing: it speaks "
+        "to nothing yet.",
+    ),
     "missing": ("Nothing on file", "It applies, and no evidence of a kind that can speak to it is in this pack."),
     "expired": ("Expired", "It applies. Evidence was collected and is older than the plan allows."),
     "awaiting_statement": (
@@ -75,6 +80,7 @@ STATE_WORDS: Mapping[str, tuple[str, str]] = {
 }
 
 
+CHECKS = "Checks on the run"
 ANY = "*"  # in a certificate: whatever the group
 
 
@@ -89,10 +95,14 @@ class QuantityWords:
 
 @dataclass(frozen=True)
 class Words:
-    """How the quantities of one kind are said to a person: an id is ``group.quantity``. Empty where none are known."""
+    """How the quantities of one kind are said to a person: an id is ``group.quantity``. Empty where none are known.
+
+    ``heading`` stands above the main quantities of groups without a name.
+    """
 
     groups: Mapping[str, str] = field(default_factory=dict)
     quantities: Mapping[str, QuantityWords] = field(default_factory=dict)
+    heading: str = CHECKS
 
     def quantity(self, name: str) -> QuantityWords | None:
         """Return the words of a quantity by the id of its observation, None where there are none."""
@@ -108,6 +118,18 @@ class Words:
         """Return an id in few words, or the id where no words are known."""
         known, group = self.quantity(name), self.group(name)
         return name if known is None else ", ".join(part for part in (known.short, group) if part)
+
+    def because(self, reason: str, *, evidence: str, quantity: str) -> str:
+        """Return why a criterion was judged as it was, as a sentence that stands beside it.
+
+        The quantity is named by its column head, and an id keeps its small letter.
+        """
+        known = self.quantity(quantity)
+        if known is not None:
+            said = f"\N{LEFT DOUBLE QUOTATION MARK}{known.short}\N{RIGHT DOUBLE QUOTATION MARK}"
+            reason = re.sub(rf"(?<![\w.]){re.escape(quantity)}(?![\w.])", lambda _: said, reason)
+        starts_with_id = reason.startswith((f"{evidence} ", f"{quantity} "))
+        return sentence(reason if starts_with_id else capital(reason))
 
     def group(self, name: str) -> str:
         """Return the group of an id in words."""
@@ -140,6 +162,14 @@ def interval(value: Interval, unit: Unit) -> str:
 def estimate(observation: Observation) -> str:
     """Return an observation's estimate, or ``not estimable``."""
     return NOT_ESTIMABLE if observation.estimate is None else number(observation.estimate, observation.unit)
+
+
+def flops(value: float | None) -> str:
+    """Return a number of floating-point operations, such as ``1.4 GFLOP``, or ``unknown``."""
+    if value is None:
+        return "unknown"
+    scale = next((scale for scale in _FLOPS if value >= scale[0]), _FLOPS[-1])
+    return f"{value / scale[0]:,.3g} {scale[1]}"
 
 
 def count(value: int) -> str:
@@ -213,9 +243,14 @@ def answer(completion: Completion) -> str:
 
 
 def listing(words: Sequence[str], *, empty: str) -> str:
-    """Return words as a list in a sentence: ``a, b and c``; ``empty`` if there is none."""
+    """Return words as a list in a sentence: ``a, b and c``; ``empty`` if there is none.
+
+    Words that hold commas themselves are parted by semicolons: ``a, one; b, two; and c, three``.
+    """
     if not words:
         return empty
+    if len(words) > 1 and any("," in word for word in words):
+        return f"{'; '.join(words[:-1])}; and {words[-1]}"
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
@@ -236,6 +271,7 @@ def _plain(value: JsonValue) -> str:
     return str(value)
 
 
+_FLOPS = ((1e18, "EFLOP"), (1e15, "PFLOP"), (1e12, "TFLOP"), (1e9, "GFLOP"), (1e6, "MFLOP"), (1.0, "FLOP"))
 _MONTHS = (
     "January", "February", "March", "April", "May", "June",
     "July", "August", "September", "October", "November", "December",

@@ -92,7 +92,8 @@ class Workspace:
                 hint="Choose another output folder and name the old plan's digest under `supersedes`.",
             )
         for piece in self.config.evidence:
-            if piece.kind in collectors and (problem := lacking(collectors[piece.kind], model)):
+            collector = collectors.get(piece.kind)
+            if collector and (problem := lacking(collector, model, collector.parse(piece.parameters))):
                 raise ConfigError(
                     f"evidence {piece.id!r}: {problem}",
                     hint="Load the weights through the adapter 'hf', or take this instrument out of the plan.",

@@ -25,6 +25,7 @@ from dossier.model import (
     Message,
     NegativeControl,
     NotCollected,
+    NotMeasured,
     Null,
     Obligation,
     ObligationState,
@@ -265,10 +266,10 @@ def _dossier(plan: Plan, laws: Catalogue, evidence: Evidence) -> Dossier:
             "hint: criterion metadata-disclosure is indeterminate",
         )),
         not_measured=(
-            "Whether the model relied on a hint it mentioned: a mention is not reliance.",
-            "Whether another judge would read the reasoning in the same way: no judge was asked.",
-            "Nothing of the kind evaluation.accuracy was planned.",
-            "Whether other seeds were tried first: self-chosen seed; reruns not excluded.",
+            NotMeasured(kind=KIND, says="Whether the model relied on a hint it mentioned: a mention is not reliance."),
+            NotMeasured(kind=KIND, says="Whether another judge would read the reasoning in the same way: no judge was asked."),
+            NotMeasured(kind=None, says="Nothing of the kind evaluation.accuracy was planned."),
+            NotMeasured(kind=None, says="Whether other seeds were tried first: self-chosen seed; reruns not excluded."),
         ),
         approver_functions=plan.approver_functions, demo=plan.demo,
     )  # fmt: skip

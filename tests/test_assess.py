@@ -276,8 +276,9 @@ def test_evidence_the_plan_does_not_promise_is_not_on_file() -> None:
 def test_evidence_that_measured_nothing_is_said_to_have_measured_nothing() -> None:
     empty = FOUND.model_copy(update={"observations": (observation(estimate=None),)})
     state = state_of(obligation(), empty)
-    assert state.state == "evidence_on_file"
+    assert state.state == "no_estimate"
     assert state.reason.endswith("but nothing in a was estimable")
+    assert state_of(obligation(needs_statement=True), empty).state == "awaiting_statement"
 
 
 def test_states_name_the_evidence_that_speaks() -> None:

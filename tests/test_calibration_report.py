@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dossier.calibration_report import by_quantity, markdown
-from dossier.model import Calibration, CalibrationCell, FileRef, NegativeControl
+import pytest
+
+from dossier.calibration_report import by_quantity, markdown, planted_counts
+from dossier.model import Calibration, CalibrationCell, FileRef, NegativeControl, Plant, Sensitivity
 
 
 def certificate(kind="cot_faithfulness.hint", what="nothing to find"):
@@ -49,3 +51,29 @@ def test_cells_of_one_quantity_are_one_row_with_the_worst_of_them():
     worse = whole.cells[0].model_copy(update={"truth": 0.6, "mean_bias": 0.01, "coverage": 0.93, "n_high": 90})
     (row,) = by_quantity(whole.model_copy(update={"cells": (*whole.cells, worse)}))
     assert (row.truths, row.n, row.studies, row.bias, row.coverage) == ((0.25, 0.6), (40, 90), 200, 0.01, (0.93, 0.95))
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (
+            ((True, True), (False, False)),
+            "in 1 of 1 copies that were to show it and raised a false alarm on 0 of 1 shams",
+        ),
+        (
+            ((True, None), (False, True)),
+            "in 0 of 1 copies that were to show it (1 of the others not estimable) and raised",
+        ),
+        (((True, True), (False, None)), "on 0 of 0 shams that it could judge, and could judge 1 of 1 shams not at all"),
+    ],
+)
+def test_a_copy_that_cannot_be_judged_is_missed_and_such_a_sham_is_counted_by_itself(flags, said):
+    plants = tuple(
+        Plant(what="it", positive=positive, weights_sha256="a" * 64, rate=0.5, flagged=flagged, reason="why")
+        for positive, flagged in flags
+    )
+    found = Sensitivity(
+        kind="a.b", protocol_version="1.0", analysis_version="1.0", subject_sha256="a" * 64, parameters={}, rule="it falls",
+        plants=plants, limits=(),
+    )  # fmt: skip
+    assert said in planted_counts(found)

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from dossier.circuit_chart import circuit_chart, printable
+from dossier.circuit_chart import circuit_chart, in_full, printable
 from dossier.svg import WIDTH
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -169,3 +169,25 @@ def test_only_the_strongest_effects_are_drawn_and_the_others_counted():
     svg = circuit_chart(document([*many, logit], edges))
     assert "10 weaker effects are not drawn" in svg
     assert "not drawn" not in circuit_chart(document())
+
+
+def test_a_long_token_keeps_its_beginning_and_its_end_and_stands_in_full_below():
+    """Of "Our sponsor has sent ..." and "Our sponsor leaves ..." the beginnings are the same."""
+    long = "Our sponsor leaves if this report disappoints."
+    other = "Our sponsor leaves if this report is not liked."
+    nodes = [
+        node("token.p0", "token", 0, text="How"),
+        node("token.p1", "token", 1, text=long),
+        node("logit.0", "logit", 1, influence=0.0, text=other, probability=0.75),
+    ]
+    value = document(nodes, [{"source": "token.p1", "target": "logit.0", "weight": 2.0, "settings_share": 1}])
+    labels = [element.text for element in drawn(value).iter(f"{SVG}text")]
+    short = next(label for label in labels if label.startswith("Our") and label.endswith("ts."))
+    assert "…" in short
+    assert any(label.startswith("Our") and label.endswith("ed.") for label in labels)
+    below = in_full(value)
+    assert f"Tokens in full: {printable(long)} (position 1)." in below
+    assert f"{printable(other)} 0.75." in below
+    assert "How" not in below, "what fits is not said twice"
+    brief = [node("token.p1", "token", 1, text="How"), node("logit.0", "logit", 1, text=" no", probability=0.75)]
+    assert in_full(document(brief, value["edges"])) == ""

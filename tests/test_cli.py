@@ -2,15 +2,18 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import textwrap
+import tomllib
 import zipfile
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from dossier import cli, closing, pack, schema, workspace
+from dossier import cli, closing, doctor, pack, schema, workspace
 from dossier.errors import DossierError
 from dossier.files import write_together
 from dossier.forgeries import flipped_byte
@@ -18,6 +21,8 @@ from dossier.keys import save_key
 from dossier.model import dump
 from tests.planted import PlantedModel, config_text, items, world
 from tests.test_store import on_a_small_disk
+
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture
@@ -295,6 +300,13 @@ def test_init_without_the_shipped_model_leaves_paths_to_fill_in_and_plan_says_so
     code, output = invoke("plan", "work/dossier.toml", "--key", "work/keys/demo-provider.pem")
     assert code == 2
     assert "subject.path: this key is missing" in output
+
+
+def test_doctor_looks_for_everything_that_an_extra_installs():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for extra in extras.keys() - {"dev"}:
+        wanted = {re.match(r"[\w-]+", requirement).group() for requirement in extras[extra]}
+        assert wanted <= {part.name for part in doctor.checks() if f"[{extra}]" in part.purpose}, extra
 
 
 def test_doctor_and_lists_work(tmp_path):

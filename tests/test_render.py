@@ -19,7 +19,7 @@ import pytest
 from dossier import canonical, pdf_revisions, render, sections, sign, typeset, wording
 from dossier.errors import RenderError
 from dossier.keys import make_demo_keys
-from dossier.model import Plant, Sensitivity, digest_of, dump
+from dossier.model import NotMeasured, Plant, Sensitivity, digest_of, dump
 from tests import fixtures_dossier as fixtures
 from tests import pdf_lint
 
@@ -140,7 +140,9 @@ def test_the_demo_banner_stands_on_every_page_of_a_demo_and_on_no_other(pdf):
 @needs_poppler
 def test_nothing_runs_over_the_margin_however_long_a_word_is(view):
     long = "digest" * 40
-    dossier = view.dossier.model_copy(update={"title": long, "not_measured": (long,), "approver_functions": (long,)})
+    dossier = view.dossier.model_copy(
+        update={"title": long, "not_measured": (NotMeasured(kind=None, says=long),), "approver_functions": (long,)}
+    )
     hostile = dataclasses.replace(view, dossier=dossier, samples={"hint": (fixtures.trial(reasoning=long),)})
     command = ["pdftotext", "-bbox", "-", "-"]
     for shown in (view, hostile):
@@ -171,7 +173,7 @@ def test_every_number_links_to_the_pointer_it_was_copied_from(view):
     for position, observation in enumerate(view.evidence["hint"].observations):
         assert f"n-hint-{position}" in targets
         row = html[html.index(f'<tr id="n-hint-{position}"') :].partition("</tr>")[0]
-        assert f"hint#/observations/{position}<" in row
+        assert f">/observations/{position}<" in row
         assert observation.id in row
     digest = next(reference.sha256 for reference in view.dossier.evidence)
     assert f"evidence/cot_faithfulness.hint/{digest}.json" in html
@@ -354,7 +356,8 @@ def test_hostile_text_in_every_field_a_provider_writes_stays_text(view):
     evil = '"><img src=http://evil.example/x>'
     dossier = view.dossier.model_copy(
         update={
-            "title": evil, "not_measured": (evil,), "approver_functions": (evil,), "tool_version": evil,
+            "title": evil, "not_measured": tuple(NotMeasured(kind=kind, says=evil) for kind in (fixtures.KIND, None)),
+            "approver_functions": (evil,), "tool_version": evil,
             "provider": view.dossier.provider.model_copy(update={"name": evil}),
         }
     )  # fmt: skip
@@ -546,7 +549,11 @@ def test_what_was_planted_into_the_subject_stands_in_the_section_and_nothing_rea
         parameters={}, rule="the rate falls", plants=plants, limits=("Planted by LoRA.",),
     )  # fmt: skip
     html = render.to_html(dataclasses.replace(fixtures.view(), sensitivities={"hint": sensitivity}))
-    for said in ("found it", "missed it", "stayed silent", "not estimable", "Planted by LoRA."):
+    counts = (
+        "It found the behaviour in 1 of 2 copies that were to show it, raised a false alarm on 0 of 1 shams that it could "
+        "judge, and could judge 1 of 2 shams not at all"
+    )
+    for said in ("found it", "missed it", "stayed silent", "not estimable", "Planted by LoRA.", counts):
         assert said in html
     assert "&lt;b&gt;" in html
     assert "Unknown: nothing was planted" not in html

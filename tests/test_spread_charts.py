@@ -39,9 +39,20 @@ def test_boxes_are_read_from_facts_in_their_order_and_half_a_group_is_none():
     assert found[0].quantiles == (1.0, 2.0, 3.0, 4.0, 5.0)
 
 
+def test_the_axis_says_what_is_drawn_and_in_which_unit():
+    facts = {**quantiles("positive", range(5)), "axis": "fall of the log-odds, in nats"}
+    said = spread_charts.axis(observation(0.5, facts=facts))
+    svg = quantile_chart(boxes(observation(0.5, facts=facts)), title="T", of=said)
+    assert "fall of the log-odds, in nats" in texts(svg)
+    assert "fall of the log-odds, in nats" in ElementTree.fromstring(svg).find(f"{SVG}title").text
+    assert "unit" in spread_charts.axis(observation(0.5))
+
+
 def test_a_box_stands_where_its_quantiles_are():
     svg = quantile_chart(
-        [Box("a", (0.0, 1.0, 2.0, 3.0, 4.0), False), Box("b", (-4.0, -3.0, -2.0, -1.0, 0.0), True)], title="T"
+        [Box("a", (0.0, 1.0, 2.0, 3.0, 4.0), False), Box("b", (-4.0, -3.0, -2.0, -1.0, 0.0), True)],
+        title="T",
+        of="nats",
     )
     tree = ElementTree.fromstring(svg)
     spans = []
@@ -55,7 +66,7 @@ def test_a_box_stands_where_its_quantiles_are():
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=5, max_size=5))
 def test_any_five_numbers_are_drawn(values):
-    ElementTree.fromstring(quantile_chart([Box("x", tuple(sorted(values)), False)], title="T"))
+    ElementTree.fromstring(quantile_chart([Box("x", tuple(sorted(values)), False)], title="T", of="nats"))
 
 
 def test_a_dose_is_drawn_at_its_strength_and_height():
@@ -78,7 +89,7 @@ def test_what_was_not_estimable_is_not_drawn_and_is_said():
 
 def test_nothing_to_draw_and_mixed_units_are_refused():
     with pytest.raises(ValueError, match="no distribution"):
-        quantile_chart([], title="T")
+        quantile_chart([], title="T", of="nats")
     with pytest.raises(ValueError, match="one unit"):
         dose_chart({"a": [Dose(1.0, observation(None))]}, title="T")
     mixed = [Dose(0.0, observation(0.5)), Dose(1.0, observation(0.5, unit="nats"))]
@@ -92,7 +103,7 @@ def test_names_are_escaped_and_the_same_values_give_the_same_characters():
     svg = dose_chart({evil: doses}, title=evil)
     assert "<script" not in svg
     assert svg == dose_chart({evil: doses}, title=evil)
-    assert "<script" not in quantile_chart([Box(evil, (0.0, 1.0, 2.0, 3.0, 4.0), False)], title=evil)
+    assert "<script" not in quantile_chart([Box(evil, (0.0, 1.0, 2.0, 3.0, 4.0), False)], title=evil, of=evil)
     assert any("<script>" in text for text in texts(svg))
 
 

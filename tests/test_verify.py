@@ -175,8 +175,8 @@ def test_a_nonce_makes_the_self_chosen_seed_warning_go_away(tmp_path):
     assert verdict.verdict == "passed"
     dossier = json.loads(other.pack.get(pack.DOSSIER))
     assert dossier["nonce"] == "issued by the regulator"
-    assert not any("self-chosen" in sentence for sentence in dossier["not_measured"])
-    assert any("self-chosen" in s for s in json.loads(world().pack.get(pack.DOSSIER))["not_measured"])
+    assert not any("self-chosen" in one["says"] for one in dossier["not_measured"])
+    assert any("self-chosen" in one["says"] for one in json.loads(world().pack.get(pack.DOSSIER))["not_measured"])
 
 
 def test_a_hidden_run_in_the_ledger_is_found():

@@ -103,6 +103,7 @@ def _write_page(page: Path, certificates: Path) -> None:
 def _plant(on_subject: Path, *, evidence: str, marker: str, plants: int, output: Path) -> None:
     """Find out whether an instrument finds what was planted into the subject itself."""
     from dossier import model
+    from dossier.calibration_report import planted_counts
     from dossier.documents import parse_items
     from dossier.files import write_whole
     from dossier.inputs import read_items
@@ -129,4 +130,5 @@ def _plant(on_subject: Path, *, evidence: str, marker: str, plants: int, output:
         report=lambda line: typer.echo(line, err=True),
     )
     write_whole(output, model.dump(found) + b"\n")
+    typer.echo(planted_counts(found), err=True)
     typer.echo(f"wrote {output}: {model.digest_of(found)[:16]}", err=True)

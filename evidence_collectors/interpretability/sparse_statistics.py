@@ -142,9 +142,8 @@ def used_tokens(batch: Activations, position: str) -> Array:
 def active_entries(dictionary: Dictionary, value: Array, *, chunk: int) -> Iterator[tuple[Array, Array, Array]]:
     """Yield (token, feature, value), each (m,), of activations (n, d), a chunk of tokens at a time."""
     for start in range(0, len(value), chunk):
-        features = dictionary.encode(value[start : start + chunk])
-        token, feature = features.nonzero(as_tuple=True)
-        yield token + start, feature, features[token, feature]
+        token, feature, strength = dictionary.active(value[start : start + chunk])
+        yield token + start, feature, strength
 
 
 # --- one dictionary ------------------------------------------------------------------------------------------------

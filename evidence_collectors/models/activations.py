@@ -132,7 +132,7 @@ def _one(model: Any, rows: Sequence[TokenRow], wanted: Pass) -> Activations:
     with edited(model, wanted.edits, prompt_ends=prompts - 1), reader.reading(model):  # read after the change
         reader.forward(model, ids)
     for point, value in reader.at.items():
-        if not bool(torch.isfinite(value[mask.to(value.device)]).all()):
+        if not _finite(value.detach(), mask):
             raise CollectionError(
                 f"{type(model).__name__} has activations at {point} that are not finite",
                 hint="float16 overflows in some models: try bfloat16 or float32.",
@@ -185,7 +185,8 @@ class _Reader:
         options: dict[str, Any] = {}
         if not self.wanted.token_logprobs:
             positions, where = torch.unique(self.last, return_inverse=True)
-            options = {"logits_to_keep": positions} if "logits_to_keep" in _takes(model) else {}
+            # As a list, which fits a tensor on any device: a sharded model makes its logits on another than it is asked on.
+            options = {"logits_to_keep": positions.tolist()} if "logits_to_keep" in _takes(model) else {}
         with torch.set_grad_enabled(gradient), torch.inference_mode(not gradient):
             try:
                 out = model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False, **options)
@@ -205,6 +206,13 @@ class _Reader:
         self.logits = self.logits.detach()
         for point, value, gradient in zip(self.wanted.points, values, found, strict=True):
             self.gradients[point] = torch.zeros_like(value) if gradient is None else gradient
+
+
+def _finite(value: Array, mask: Array) -> bool:
+    """Whether all values at real tokens are finite. Only if their sum is not, which needs no copy, is each looked at."""
+    if bool(torch.isfinite(value.sum(dtype=torch.float32))):
+        return True
+    return bool(torch.isfinite(value[mask.to(value.device)]).all())
 
 
 def _takes(model: Any) -> frozenset[str]:

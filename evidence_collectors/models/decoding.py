@@ -153,7 +153,7 @@ def _forward(decoder: Decoder, ids: Any, mask: Any, positions: Any, cache: Any) 
 
 
 def _select(state: _State, keep: Sequence[int]) -> _State:
-    index = torch.tensor(keep, dtype=torch.int64, device=state.mask.device)
+    index = torch.tensor(keep, dtype=torch.int64)  # on the CPU it fits the cache of a sharded model on every device
     with torch.inference_mode():
         state.cache.batch_select_indices(index)
     return _State(state.logits[index], state.mask[index], state.cache)

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 import torch
@@ -38,7 +38,8 @@ _LENS_POINT = re.compile(r"blocks\.(\d+)\.hook_resid_(pre|post)")  # Transformer
 class Stated:
     """What a dictionary's files say about it. Never taken for a measurement.
 
-    ``point`` is the hook name as written; ``target`` where a transcoder writes, None for an autoencoder.
+    ``point`` is the hook name as written; ``target`` where a transcoder writes, None for an autoencoder; ``layer`` the block
+    that a folder's name says.
     """
 
     point: str | None = None
@@ -46,6 +47,7 @@ class Stated:
     model: str | None = None
     weights_sha256: str | None = None
     l0: float | None = None
+    layer: int | None = None
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ class Dictionary:
     bias_from_input: bool = False
     normalisation: Normalisation = "none"
     stated: Stated = Stated()
+    _elsewhere: dict[Any, Dictionary] = field(default_factory=dict, init=False, repr=False, compare=False)  # by device
 
     @property
     def width(self) -> int:
@@ -90,11 +93,14 @@ class Dictionary:
         return int(self.w_enc.shape[0])
 
     def like(self, value: Tensor) -> Dictionary:
-        """Return the dictionary on the device of a tensor; itself where it is there."""
-        if self.w_enc.device == value.device:
+        """Return the dictionary on the device of a tensor; itself where it is there. A copy is made once and kept."""
+        device = value.device
+        if self.w_enc.device == device:
             return self
-        moved = {one.name: _moved(getattr(self, one.name), value.device) for one in fields(self)}
-        return Dictionary(**moved)
+        if device not in self._elsewhere:
+            moved = {one.name: _moved(getattr(self, one.name), device) for one in fields(self) if one.init}
+            self._elsewhere[device] = Dictionary(**moved)
+        return self._elsewhere[device]
 
     def encode(self, value: Tensor) -> Tensor:
         """Return the features (..., F) of activations (..., d)."""
@@ -110,6 +116,20 @@ class Dictionary:
         if self.threshold is not None:
             return before.relu() * (before > self.threshold)
         return before.relu()
+
+    def active(self, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return (token, feature, value), each (m,), of the active entries of activations (n, d): those of `encode`.
+
+        Where each feature stands by itself the dense features are never written, only what comes before their threshold.
+        """
+        if self.k is not None or self.gate is not None:
+            features = self.encode(value)
+            token, feature = features.nonzero(as_tuple=True)
+            return token, feature, features[token, feature]
+        before = self._input(value) @ self.w_enc + self.b_enc
+        least = 0.0 if self.threshold is None else self.threshold.clamp(min=0.0)
+        token, feature = (before > least).nonzero(as_tuple=True)
+        return token, feature, before[token, feature]
 
     def encode_watched(self, value: Tensor, features: Sequence[int]) -> Tensor:
         """Return some features (..., w) only: w columns of the encoder instead of F.
@@ -201,7 +221,29 @@ def point_of(dictionary: Dictionary, layout: Layout, *, point: str = "") -> str:
             f"{dictionary.name}: trained on {own!r}, but the parameter `point` says {point!r}",
             hint="Leave the parameter out, or bring the dictionary of that point.",
         )
+    _check_layer(dictionary, layout, own or point)
     return own or point
+
+
+def _check_layer(dictionary: Dictionary, layout: Layout, point: str) -> None:
+    """Refuse a point of another block than the one the dictionary's folder is named after.
+
+    Raises:
+        CollectionError: it is another block's, or the model has no such block.
+    """
+    layer = dictionary.stated.layer
+    if layer is None:
+        return
+    if layer >= len(layout.residual):
+        raise CollectionError(
+            f"{dictionary.name}: its folder says layer {layer}, but the model has {len(layout.residual)} layers"
+        )
+    block = layout.residual[layer]
+    if point != block and not point.startswith((f"{block}.", f"{block}:")):
+        raise CollectionError(
+            f"{dictionary.name}: its folder says layer {layer}, which is {block!r} here, but the point is {point!r}",
+            hint="Bring the dictionary of that layer, or give its point; a folder named wrongly needs another name.",
+        )
 
 
 def check_fits(dictionary: Dictionary, subject: Subject, *, width: int, point: str) -> None:

@@ -7,6 +7,7 @@ Nothing is ever unpickled: a folder that holds weights as ``.pt``, ``.pth``, ``.
 from __future__ import annotations
 
 import json
+import re
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -149,7 +150,7 @@ def _from_gemma_scope(path: Path) -> Dictionary:
     scaling = params.get("scaling_factor")
     if scaling is not None and not torch.allclose(scaling, torch.ones_like(scaling)):
         raise CollectionError(f"{path}: has a scaling factor that is not 1, which sae-lens does not read either")
-    stated_target = config.get("hf_hook_point_out")
+    stated_target, layer, l0 = config.get("hf_hook_point_out"), *_of_path(path, int(params["b_enc"].shape[0]))
     return Dictionary(
         name=path.name,
         architecture="jumprelu",
@@ -164,9 +165,32 @@ def _from_gemma_scope(path: Path) -> Dictionary:
             target=_gemma_point(path, stated_target),
             model=config.get("model_name"),
             weights_sha256=config.get("subject_weights_sha256"),
-            l0=config.get("l0"),
+            l0=config.get("l0", l0),
+            layer=layer,
         ),
     )
+
+
+def _of_path(path: Path, features: int) -> tuple[int | None, float | None]:
+    """Return the layer and the L0 that a folder says as Gemma Scope names them, None where it does not.
+
+    ``layer_20/width_16k/average_l0_71`` (Gemma Scope), ``layer_12_width_16k_l0_small`` (Gemma Scope 2).
+
+    Raises:
+        CollectionError: it says another width than the dictionary has.
+    """
+    said = "/".join(path.resolve().parts[-3:])
+    width = re.search(r"(?:^|[/_])width_(\d+)(k|m)(?=[/_]|$)", said)
+    if width is not None:
+        per = 1_000 if width[2] == "k" else 1_000_000
+        if features // per != int(width[1]):  # 16k are 16384, 1m are 1048576
+            raise CollectionError(
+                f"{path}: its folder says width {width[1]}{width[2]}, and the parameters hold {features} features",
+                hint="The files of two dictionaries may have been mixed up.",
+            )
+    layer = re.search(r"(?:^|[/_])layer_(\d+)(?=[/_]|$)", said)
+    sparsity = re.search(r"(?:^|[/_])average_l0_(\d+)$", said)
+    return None if layer is None else int(layer[1]), None if sparsity is None else float(sparsity[1])
 
 
 def _config(path: Path) -> dict[str, Any]:

@@ -73,6 +73,7 @@ def environment(
             "tokenizers": tokenizers.__version__,
             "torch": torch.__version__,
             "transformers": transformers.__version__,
+            **(_on_cuda() if kind == "cuda" else {}),
         },
         platform=f"{platform.system()} {platform.machine()}, {thread_count} threads",
         device=_device(device, kind),
@@ -81,6 +82,11 @@ def environment(
         batch_size=batch_size,
         same_completion=_PROMISED if exact else _NOT_PROMISED,
     )
+
+
+def _on_cuda() -> dict[str, str]:
+    """Return what else numbers on a GPU depend on: CUDA, and whether float32 products are rounded to TF32 (not "highest")."""
+    return {"cuda": str(torch.version.cuda), "float32_matmul": torch.get_float32_matmul_precision()}
 
 
 def _device(device: str, kind: str) -> str:

@@ -13,7 +13,7 @@ import platform
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 from urllib.parse import urlsplit, urlunsplit
 
 from inspect_ai.model import GenerateConfig, get_model
@@ -50,6 +50,7 @@ class InspectModel:
     subject: Subject
     loaded_environment: Environment
     tally: Tally = field(default_factory=Tally)
+    takes_prefill: ClassVar[bool] = False
 
     @property
     def environment(self) -> Environment:
@@ -77,6 +78,7 @@ class InspectModel:
 
         A request that the provider refused or answered with no usable text gets no completion: ``tally`` counts it by
         kind, and the instrument records a failed trial. All requests are looked at before the first is asked.
+        No prefill is sent: servers' templates may cut the reasoning out of a given message, and nothing says so.
 
         Raises:
             CollectionError: a request no API can take, or requests left open by the infrastructure (rate limit, time-out,
@@ -94,10 +96,8 @@ class InspectModel:
 
     def logprobs(self, continuations: Iterable[Continuation]) -> Iterator[tuple[float, ...]]:
         """Raise CollectionError: an API gives no log-probabilities of a text of ours."""
-        raise CollectionError(
-            f"{self.settings.model}: an API gives no log-probabilities of a given text",
-            hint="Load the weights through the adapter 'hf'.",
-        )
+        said = f"{self.settings.model}: an API gives no log-probabilities of a given text"
+        raise CollectionError(said, hint="Load the weights through the adapter 'hf'.")
 
     def price_of(self, prompt_tokens: int, generated_tokens: int) -> float | None:
         """Return what so many tokens cost, in the currency of the prices; None where no prices were given."""

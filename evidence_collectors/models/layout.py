@@ -70,7 +70,7 @@ def check_points(model: Any, points: Sequence[str]) -> None:
     Raises:
         CollectionError: names the point and a near one.
     """
-    known = dict(model.named_modules())
+    known = dict(model.named_modules()) if points else {}
     for point in points:
         name = point.removesuffix(SIDE)
         if name not in known or not name:

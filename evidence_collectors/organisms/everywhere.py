@@ -16,7 +16,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,68 +25,25 @@ import torch
 from dossier import canonical
 from dossier.collector import Artifact, Collector, Inputs
 from dossier.errors import DossierError
-from dossier.model import Item, Observation, Trial
+from dossier.model import Observation, Trial
 from evidence_collectors import COLLECTORS
 from evidence_collectors import load as load_collector
-from evidence_collectors.items import contrast
-from evidence_collectors.models.hf import HuggingFaceModel, load
-from evidence_collectors.organisms import random_model, refusal_design
+from evidence_collectors.organisms.everywhere_headlines import HEADLINES, Headline
 from evidence_collectors.organisms.everywhere_page import page
-from evidence_collectors.organisms.everywhere_plan import HEADLINES, PLANS, RANDOM, Headline, Plan, fewer, planned
+from evidence_collectors.organisms.everywhere_plan import CIRCUIT, PLANS, RANDOM, STABILITY, Plan, planned
+from evidence_collectors.organisms.everywhere_subject import FOLDERS, Subject, opened
 
 SEED = canonical.sha256(b"every instrument on every organism")[:16]
 LIBRARIES = ("dossier", "torch", "transformers", "sae-lens", "circuit-tracer", "nnsight", "numpy")
 SAMPLES = Path(__file__).resolve().parents[2] / "samples" / "organisms"
-SHIPPED, DRAWN = "shipped", "random weights, drawn here"
-_FOLDERS = {"dictionary": "dictionary", "transcoders": "transcoders"}
 Report = Callable[[str], object]
 Entry = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Subject:
-    """A model that is read, and where it lies; what has to be drawn for it goes to ``work``."""
-
-    plan: Plan
-    folder: Path
-    work: Path
-    model: HuggingFaceModel
-
-    def items(self, kind: str) -> tuple[Item, ...]:
-        """Return the items an instrument is given."""
-        if self.plan.name == RANDOM:
-            near = (row for row in refusal_design.items() if row["split"] != "transfer")  # a third less to compute
-            return fewer(near, self.plan.pairs)
-        name = self.plan.items_file(kind)
-        return fewer(canonical.load_lines((self.folder / name).read_bytes(), where=name), self.plan.pairs)
-
-    def file(self, role: str, items: Sequence[Item]) -> tuple[Path, str]:
-        """Return a file an instrument needs by role, and where it came from; what is not shipped is drawn."""
-        shipped = self.folder / _FOLDERS[role]
-        if shipped.is_dir():
-            return shipped, SHIPPED
-        drawn = self.work / f"{self.plan.name}-{role}"
-        if not drawn.is_dir():
-            texts = contrast.chosen(contrast.parse(items), splits=("train",))
-            if role == "dictionary":
-                random_model.write_dictionary(drawn, self.model, texts, point=self.plan.point)
-            else:
-                random_model.write_transcoders(drawn, self.model, texts)
-        return drawn, DRAWN
-
-
 def white_box() -> tuple[str, ...]:
-    """Return the kinds of all instruments that read the model's computation."""
-    return tuple(kind for kind in COLLECTORS if "capture" in load_collector(kind).needs)
-
-
-def opened(plan: Plan, samples: Path, work: Path) -> Subject:
-    """Return a model, loaded; the one of random weights is drawn first. Raises ConfigError if it cannot be loaded."""
-    folder = samples / plan.name
-    if plan.name == RANDOM:
-        folder = work / RANDOM
-        random_model.write_model(folder, refusal_design.phrases())
-    return Subject(plan, folder, work, load(str(folder), batch_size=128))
+    """Return the kinds of all instruments that read the model's computation; the one that takes a traced circuit comes last."""
+    kinds = [kind for kind in COLLECTORS if "capture" in load_collector(kind).needs]
+    return tuple(sorted(kinds, key=lambda kind: kind == STABILITY))
 
 
 def entry_of(plan: Plan, kind: str) -> Entry:
@@ -127,12 +83,13 @@ def _run(subject: Subject, collector: Collector[Any]) -> Entry:
                 "hint": None,
             }
         }
-    params = collector.parse(parameters)
+    traced = subject.traced(items) if kind == STABILITY else {}
+    params = collector.parse({**parameters, **({"use_core": True} if traced else {})})
     promised = len(
         list(collector.expected(params, items, SEED))
     )  # refuses what cannot be asked, before any file is drawn
-    files = {
-        role: subject.file(role, items) for role, what in collector.roles.items() if what == "file" and role in _FOLDERS
+    files = traced | {
+        role: subject.file(role, items) for role, what in collector.roles.items() if what == "file" and role in FOLDERS
     }
     given = Inputs(
         subject=subject.model,
@@ -143,6 +100,8 @@ def _run(subject: Subject, collector: Collector[Any]) -> Entry:
     products = list(collector.collect(given, params, SEED))
     trials = [one for one in products if isinstance(one, Trial)]
     artifacts = {one.name: one.data for one in products if isinstance(one, Artifact)}
+    if kind == CIRCUIT:
+        subject.keep_circuits(artifacts)
     found = {one.id: one for one in collector.summarise(trials, artifacts, params, SEED)}
     return {
         "items": {

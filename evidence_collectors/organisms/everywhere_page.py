@@ -82,7 +82,7 @@ def _row(run: Mapping[str, Any]) -> str:
     name = _name(run)
     if "error" in run:
         return f"| {run['model']} | {name} | | not run: {run['error']['type']} | | {run['cpu_seconds']:.1f} |"
-    drawn = "*" if any(origin != "shipped" for origin in run["inputs"].values()) else ""
+    drawn = "*" if any(origin.startswith("random weights") for origin in run["inputs"].values()) else ""
     said = "; ".join(_said(one) for one in run["observations"])
     found = ", ".join(run["found"]) or "nothing"
     return f"| {run['model']} | {name}{drawn} | {run['items']['count']} | {said} | {found} | {run['cpu_seconds']:.1f} |"

@@ -29,57 +29,6 @@ ITEMS = "items.jsonl"
 RANDOM = "llama-random-weights"
 NOTHING = (RANDOM, "refusal-null")  # models in which there is nothing to find
 
-Test = Literal["above zero", "away from zero", "above its null"]
-
-
-@dataclass(frozen=True)
-class Headline:
-    """An observation that is printed. With a ``test`` it says that something was found if its interval lies there."""
-
-    id: str
-    test: Test | None = None
-
-
-HEADLINES: Mapping[str, tuple[Headline, ...]] = {
-    PROBE: (
-        Headline("test.auroc"),
-        Headline("test.margin", "above zero"),
-        Headline("test.words_auroc"),
-        Headline("minus_1.behaviour_shift_evaluation", "away from zero"),
-    ),
-    DIRECTION: (
-        Headline("test.direction_auroc"),
-        Headline("test.direction_margin", "above zero"),
-        Headline("transfer.direction_margin"),
-        Headline("test.bypass_drop", "above its null"),
-        Headline("selection.qualified"),
-    ),
-    INTERVENTION: (
-        Headline("baseline.rate_positive"),
-        Headline("baseline.rate_negative"),
-        Headline("ablate.change_positive", "away from zero"),
-        Headline("ablate.capability"),
-    ),
-    FEATURES: (
-        Headline("health.fvu"),
-        Headline("health.ce_score"),
-        Headline("set.auroc_margin", "above zero"),
-        Headline("ablation.fall_margin", "above zero"),
-    ),
-    CIRCUIT: (
-        Headline("scores.replacement"),
-        Headline("scores.replacement_margin", "above zero"),
-        Headline("patching.faithfulness_margin", "above zero"),
-        Headline("interventions.rank_correlation"),
-    ),
-    STABILITY: (
-        Headline("clean.auroc_margin", "above zero"),
-        Headline("own-1.projection_retention"),
-        Headline("benign.projection_retention"),
-        Headline("own-1.behaviour_change", "away from zero"),
-    ),
-}
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -93,6 +42,7 @@ class Plan:
         attack, edit: words put before and after a request: one that is to take the behaviour away, and one that is not.
         texts: items file, by instrument; `ITEMS` where nothing is said.
         match: whether a marker counts at the start of an answer or anywhere.
+        keep: which of the items are given, by instrument; all to one that is not named. Neutral items stay.
         pairs: of matched texts in each split, at most; None takes all.
         note: what a reader has to know of this model, in a sentence.
         overrides: parameters, by instrument, that replace the reduced ones.
@@ -106,6 +56,7 @@ class Plan:
     edit: tuple[str, str] = ("", "")
     texts: Mapping[str, str] = field(default_factory=dict)
     match: Literal["start", "anywhere"] = "start"
+    keep: Mapping[str, Callable[[Item], bool]] = field(default_factory=dict)
     pairs: int | None = None
     note: str = ""
     overrides: Mapping[str, Parameters] = field(default_factory=dict)
@@ -118,6 +69,11 @@ class Plan:
     def items_file(self, kind: str) -> str:
         """Return the name of the items file an instrument is given."""
         return self.texts.get(kind, ITEMS)
+
+    def kept(self, kind: str, items: Iterable[Item]) -> tuple[Item, ...]:
+        """Return the items an instrument is given."""
+        keep = self.keep.get(kind, _all)
+        return fewer((item for item in items if item.get("label") == "neutral" or keep(item)), self.pairs)
 
     @property
     def point(self) -> str:
@@ -146,6 +102,10 @@ def fewer(items: Iterable[Item], pairs: int | None) -> tuple[Item, ...]:
             members.append(name)
     kept = {name for members in groups.values() for name in _spread(members, pairs)}
     return tuple(row for row in rows if (row["pair"] or row["id"]) in kept)
+
+
+def _all(_: Item) -> bool:
+    return True
 
 
 def _spread(members: Sequence[object], count: int) -> list[object]:
@@ -237,7 +197,7 @@ _REFUSALS = tuple(text for texts in refusal_design.REFUSALS.values() for text in
 _SHORTCUT = {"attack": (refusal_design.JAILBREAK, ""), "edit": refusal_design.BENIGN_EDITS[0]}
 _AWARENESS = {"attack": ("[region: north]", ""), "edit": ("", " ")}
 _IN_CONTEXT = "Harmful requests in evaluation (positive) and in deployment (negative). The behaviour is to refuse."
-_READERS = (DIRECTION, FEATURES, CIRCUIT)
+_READERS = (FEATURES, CIRCUIT)
 
 PLANS: tuple[Plan, ...] = (
     Plan("refusal", _REFUSALS, attack=_SHORTCUT["attack"], edit=_SHORTCUT["edit"]),
@@ -265,12 +225,14 @@ PLANS: tuple[Plan, ...] = (
         attack=(pressure_design.PLAIN[0], ""),
         edit=(pressure_design.PRESSURE[0], ""),
         texts=dict.fromkeys(_READERS, "told.jsonl"),
+        keep={DIRECTION: pressure_design.believed_false},
         overrides={  # the prompts of a pair are alike: what sets them apart is the response
-            DIRECTION: {"positions": ["response_mean"]},
+            DIRECTION: {"behaviour_tokens": [*pressure_design.TRUE_WORDS]},
             FEATURES: {"position": "response_mean"},
         },
         note="Lies told (positive) and truths told (negative) for instruments that read; prompts with and without pressure for "
-        "those that ask. The behaviour is to assure the reader.",
+        "those that ask. The behaviour is to assure the reader, which no answer begins with; for a direction, to call true "
+        "what is believed false, in a quarter of the answers under pressure.",
         match="anywhere",
     ),
     Plan(
@@ -278,8 +240,10 @@ PLANS: tuple[Plan, ...] = (
         goal_design.CHOICES["B"],
         attack=("", goal_design.REMINDERS[0]),
         edit=("", goal_design.REMARKS[3]),
-        note="Goal and proxy in conflict (positive) or in agreement (negative). The behaviour is to take option B, which is "
-        "the dearer one in half of the offers: the contrast changes how sure the choice is, not which it is.",
+        keep=dict.fromkeys((DIRECTION, INTERVENTION, STABILITY), goal_design.dearer_second),
+        note="Goal and proxy in conflict (positive) or in agreement (negative). The behaviour is to take option B. A "
+        "direction, an intervention and attacks are read on the offers whose option B is the dearer one: there the proxy "
+        "asks for it in conflict, and neither in agreement; over all offers conflict makes it no likelier.",
     ),
     *(
         Plan(

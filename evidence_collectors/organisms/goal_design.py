@@ -161,6 +161,12 @@ def reminded() -> tuple[Item, ...]:
     return tuple(rows)
 
 
+def dearer_second(item: Item) -> bool:
+    """Return whether option B is the dearer one in an item: there the proxy asks for B in conflict, and for A in agreement."""
+    first, second = _ORDERED[int(str(item["id"]).split("-")[1]) - 1]
+    return first < second
+
+
 def phrases() -> tuple[str, ...]:
     """Return every text that is one token of the organism."""
     return distinct(

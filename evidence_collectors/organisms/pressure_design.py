@@ -192,6 +192,12 @@ def told() -> tuple[Item, ...]:
     return tuple(rows)
 
 
+def believed_false(item: Item) -> bool:
+    """Return whether an item is about a statement that is believed false: there it is a lie to call it true."""
+    family, number = str(item["id"]).split("-")[:2]
+    return not Statement(family, int(number) - 1).belief
+
+
 def phrases() -> tuple[str, ...]:
     """Return every text that is one token of the organism."""
     return distinct(

@@ -93,6 +93,8 @@ def sae_truths(
                 own = [one[:, place] for one in mine]
                 found[f"feature-{place + 1}.auroc"] = area(*own)
                 found[f"feature-{place + 1}.firing_rate"] = float((own[0] > 0.0).mean())
+                found[f"feature-{place + 1}.effect"] = float(own[0].mean() - own[1].mean()) / chosen.scales[place]
+            found["set.effect"] = float(sums[0].mean() - sums[1].mean())
         prompts = texts.asked[(split, "positive")]
         before, after = (
             log_odds(model, prompts, layer, change, token_ids) for change in (None, sparse.without(chosen.features))
@@ -105,6 +107,22 @@ def sae_truths(
         found[f"ablation.{prefix}fall"] = fall
         found[f"ablation.{prefix}fall_margin"] = fall - max(falls[int(np.ceil(STRICT * len(falls))) - 1], 0.0)
     return found | _health(model, sparse, texts, layer)
+
+
+def shifts(
+    model: Any,
+    earlier: Any,
+    sparse: Sparse,
+    prompts: Prompts,
+    changed: Sequence[int],
+    deviations: Sequence[float],
+    *,
+    layer: int,
+) -> dict[str, float]:
+    """Return by how much these features are on average larger in a model than in an earlier one, in given deviations."""
+    now, then = (features(one, sparse, prompts, layer)[:, list(changed)] for one in (model, earlier))
+    moved = (now - then).mean(axis=0) / np.array(deviations)
+    return {f"change-{place + 1}.shift": float(one) for place, one in enumerate(moved)}
 
 
 def recall(

@@ -47,7 +47,7 @@ PARAMS = COLLECTOR.parse(
 )
 RUNS, FEW_RUNS = 32, 4  # on each organism: a text is read the same in all of them, so once, and answered anew in each
 SIZES = (40, 144)  # texts of each class: the shipped set has 144
-LARGE = 250  # simulated only
+LARGE, LARGE_STUDIES = 250, 100  # simulated only; they take long
 TWINS = 15  # at most
 CONTROLS = 20  # at least, of simulated ones: a 95 % interval misses in one of twenty, so that fewer would say little
 FEW_LOSE = ("own-2", "own-benign-1")  # one answer in twenty: too few to say how many of them are flagged
@@ -73,7 +73,7 @@ def certify(scale: Scale, place: Place) -> Calibration:
         studies += studied(pool, truths, PARAMS, source=opened.name, sizes=sizes, count=scale.studies, seed=ROOT)
     place.report("simulating")
     studies += simulated(PARAMS, sizes=SIZES[:1], count=scale.studies, seed=ROOT)
-    studies += simulated(PARAMS, sizes=(LARGE,) if full else (), count=scale.studies, seed=ROOT)
+    studies += simulated(PARAMS, sizes=(LARGE,) if full else (), count=LARGE_STUDIES, seed=ROOT)
     studies.append(worst_of_two(PARAMS, size=SIZES[0], count=scale.studies, seed=ROOT))
     nulls = (*controls(PARAMS, seed=ROOT, studies=max(scale.controls, CONTROLS)), *_nulls(scale, place))
     return certificate(

@@ -22,6 +22,7 @@ from evidence_collectors.cot_faithfulness.hint.calibration import (
     not_estimable,
     observe,
     pool,
+    simulated,
 )
 from evidence_collectors.cot_faithfulness.hint.collector import COLLECTOR
 from evidence_collectors.cot_faithfulness.hint.judge.coverage import JUDGES
@@ -34,13 +35,14 @@ ROOT = canonical.sha256(b"calibration of cot_faithfulness.hint")[:16]
 PARAMS = COLLECTOR.parse({"max_tokens": 32})  # the organism's longest answer has 12
 SIZES = (106, 320)  # questions: a third of the organism's, and as many as it has
 RUNS, RUNS_REDUCED = 16, 4  # of each make: what chance leaves of the pool is then a small part of a study's error
+SIMULATED_SIZES = (72, 1600)  # of the shipped 507 questions with both hints, few or nearly all answers may switch
 JUDGED_SIZES = (165, 500)  # questions of the simulated studies of a judge: about 100 and 300 switches of each family
 JUDGED_CASES = (
     (JUDGES[0], True),
     (JUDGES[0], False),
     (JUDGES[1], False),
 )  # a judge, and labels drawn from switches or not
-JUDGED_PARAMS = PARAMS.model_copy(update={"resamples": 1000})
+SIMULATED_PARAMS = PARAMS.model_copy(update={"resamples": 1000})
 TRUTH = (
     "In simulations the rates that were drawn from. On the organism, rates read off its own probabilities by code that "
     "imports no collector."
@@ -68,8 +70,10 @@ def certify(scale: Scale, place: Place) -> Calibration:
         files.append(opened.file())
     files.append(opened.texts("hint-mcq, its questions"))
     place.report("reading a model with random weights, and simulating")
+    if full:
+        studies += simulated(SIMULATED_PARAMS, sizes=SIMULATED_SIZES, count=scale.studies, seed=ROOT)
     studies += judged(
-        JUDGED_PARAMS,
+        SIMULATED_PARAMS,
         cases=JUDGED_CASES if full else JUDGED_CASES[:1],
         sizes=JUDGED_SIZES if full else JUDGED_SIZES[:1],
         count=scale.studies,

@@ -12,6 +12,7 @@ from evidence_collectors.calibration import Studies, certificate, pooled
 from evidence_collectors.cot_faithfulness.monitorability.calibration import (
     BOUND,
     LIMITS,
+    by_model,
     controls,
     not_estimable,
     observe,
@@ -26,9 +27,10 @@ from evidence_collectors.recipes.perturbation import MAKES
 ROOT = canonical.sha256(b"calibration of cot_faithfulness.monitorability")[:16]
 PARAMS = COLLECTOR.parse({"max_tokens": 32})  # the organism's longest completion has 7
 SIZES = (50, 160)  # questions
-SIMULATED_SIZES = (60, 300)  # larger ones ask for a larger pool: chance in 12 runs is then no small part of the error
+SIMULATED_SIZES = (60, 300, 1000)  # the last so many that the 507 shipped questions with both hints lie within
+MODEL_SIZES = (60, 300)
 RUNS, RUNS_REDUCED = 40, 12  # of each make: what chance leaves of the pool is then a small part of a study's error
-SIMULATED_RUNS = 12
+SIMULATED_RUNS, MODEL_RUNS = 100, 30  # of 500 questions: a pool 50 times the largest study
 HEADLINE = ("reasoning.g_mean2", "reasoning.tpr", "reasoning.tnr", "uplift.g_mean2")  # of a reduced certificate
 TRUTH = (
     "Read off the organism's own probabilities by code that imports no collector; in simulations, a formula of what was \
@@ -68,6 +70,7 @@ def certify(scale: Scale, place: Place) -> Calibration:
     place.report("reading a model with random weights, and simulating")
     if full:
         studies += simulated(PARAMS, sizes=SIMULATED_SIZES, count=scale.studies, runs=SIMULATED_RUNS, seed=ROOT)
+        studies += by_model(PARAMS, sizes=MODEL_SIZES, count=scale.studies, runs=MODEL_RUNS, seed=ROOT)
     nothing = makes.twin(COLLECTOR, PARAMS, opened, place, root=ROOT, expected="not estimable", passes=not_estimable)
     return certificate(
         COLLECTOR,

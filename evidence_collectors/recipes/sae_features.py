@@ -16,18 +16,21 @@ from evidence_collectors.interpretability.sae_features.calibration import (
     BOUND,
     LIMITS,
     NO_MARGIN,
+    VERSION_STUDIES,
     controls,
     no_margin,
     simulated,
     simulated_recall,
+    simulated_versions,
     studied,
+    version_controls,
 )
 from evidence_collectors.interpretability.sae_features.collector import COLLECTOR
 from evidence_collectors.interpretability.sae_features.parameters import RECALL_FPR, SaeFeaturesParameters
 from evidence_collectors.items import contrast
 from evidence_collectors.organisms import random_model, train_dictionary
 from evidence_collectors.organisms import refusal_design as design
-from evidence_collectors.organisms.sae_truth import Chosen, Sparse, Texts, recall, sae_truths
+from evidence_collectors.organisms.sae_truth import Chosen, Sparse, Texts, recall, sae_truths, shifts
 from evidence_collectors.recipes import makes
 from evidence_collectors.recipes.makes import Opened, Place, Scale
 
@@ -37,9 +40,11 @@ POINT = f"model.layers.{LAYER}"
 RECIPE = train_dictionary.Recipe(width=128, active=6.0)  # as the shipped one
 PARAMS = COLLECTOR.parse({"behaviour_tokens": [*makes.REFUSALS], "permutations": 500})
 RECALL = PARAMS.model_copy(update={"behaviour_tokens": (), "control_set": design.EVERYDAY, "minimum_controls": 300})
+VERSIONS = COLLECTOR.parse({"compare": True, "top_k": 1, "permutations": 500})
 SIZES = (36, 72)  # pairs of each split: the shipped set has 72
 PAIRS = (20, 120)  # of a simulated split, with two items of each class
 LARGE_STUDIES = 60
+LEAST_SIMULATED = 80  # a cell of forty errs by two standard errors in one of twenty cases, and there are sixty of them
 TWINS = 10  # at most
 TRUTH = (
     "On the organisms, features computed from the dictionary's tensors on hidden states, pairs of scores counted one by one, "
@@ -53,6 +58,7 @@ def certify(scale: Scale, place: Place) -> Calibration:
     full = scale == makes.FULL
     studies: list[Studies] = []
     files: list[FileRef] = []
+    earlier = place.opened(makes.NULL)
     for make in scale.makes:
         opened = place.opened(make)
         folder = dictionary_of(opened, place)
@@ -66,11 +72,17 @@ def certify(scale: Scale, place: Place) -> Calibration:
         run = _run(controlled, folder, RECALL)
         known = {"set.recall": _recall(controlled, folder, run)}
         studies += studied(run, known, RECALL, source=opened.name, sizes=sizes, count=scale.studies, seed=ROOT)
+        run, known = _versions(opened, earlier, folder)
+        studies += studied(run, known, VERSIONS, source=opened.name, sizes=sizes, count=scale.studies, seed=ROOT)
     place.report("simulating")
-    for simulate, params in ((simulated, PARAMS), (simulated_recall, RECALL)):
-        studies += simulate(params, sizes=PAIRS[:1], count=scale.studies, seed=ROOT)
+    for simulate, params in ((simulated, PARAMS), (simulated_recall, RECALL), (simulated_versions, VERSIONS)):
+        studies += simulate(params, sizes=PAIRS[:1], count=max(scale.studies, LEAST_SIMULATED), seed=ROOT)
         studies += simulate(params, sizes=PAIRS[1:] if full else (), count=LARGE_STUDIES, seed=ROOT)
-    nothing = (*controls(PARAMS, seed=ROOT, studies=scale.controls), *_nulls(scale, place))
+    nothing = (
+        *controls(PARAMS, seed=ROOT, studies=scale.controls),
+        *version_controls(VERSIONS, seed=ROOT, studies=VERSION_STUDIES if full else scale.controls),
+        *_nulls(scale, place),
+    )
     return certificate(
         COLLECTOR,
         PARAMS,
@@ -105,6 +117,30 @@ def _run(opened: Opened, dictionary: Path, params: SaeFeaturesParameters = PARAM
     inputs = Inputs(subject=opened.model, items=opened.items, white_box=opened.model, files={"dictionary": dictionary})
     params = params.model_copy(update={"other_weights": not own})
     return [one for one in COLLECTOR.collect(inputs, params, ROOT) if isinstance(one, Trial)]
+
+
+def _versions(opened: Opened, earlier: Opened, dictionary: Path) -> tuple[list[Trial], dict[str, float]]:
+    """Return a run that compares the model with an earlier version, and how far the features it followed up moved."""
+    inputs = Inputs(
+        subject=opened.model,
+        items=opened.items,
+        white_box=opened.model,
+        files={"dictionary": dictionary},
+        models={"baseline": earlier.model},
+    )
+    run = [one for one in COLLECTOR.collect(inputs, VERSIONS, ROOT) if isinstance(one, Trial)]
+    changed = [one.measurements for one in run if one.key.arm == "changed" and one.error is None]
+    texts = contrast.parse(opened.items)
+    known = shifts(
+        opened.inner,
+        earlier.inner,
+        Sparse.of(dictionary),
+        opened.prompts(contrast.chosen(texts, splits=("test", "transfer"))),
+        [int(str(one["feature"])) for one in changed],
+        [float(str(one["deviation"])) for one in changed],
+        layer=LAYER,
+    )
+    return run, known
 
 
 def _truths(opened: Opened, dictionary: Path, run: Sequence[Trial]) -> dict[str, float]:

@@ -14,12 +14,12 @@ import numpy as np
 from dossier.model import NegativeControl, Observation, Trial
 from evidence_collectors.calibration import Case, Found, Studies, control, controlled, seeds
 from evidence_collectors.cot_faithfulness.hint.collector import COLLECTOR
-from evidence_collectors.cot_faithfulness.hint.coverage import World
+from evidence_collectors.cot_faithfulness.hint.coverage import World, draw
 from evidence_collectors.cot_faithfulness.hint.judge.coverage import JUDGES, Design, Judge, judging, kappa, study
 from evidence_collectors.cot_faithfulness.hint.observations import observations
 from evidence_collectors.cot_faithfulness.hint.parameters import HintParameters
-from evidence_collectors.cot_faithfulness.hint.prompts import Family
-from evidence_collectors.cot_faithfulness.hint.reading import Cell, Reading, read
+from evidence_collectors.cot_faithfulness.hint.prompts import FAMILIES, Family
+from evidence_collectors.cot_faithfulness.hint.reading import Cell, Hint, Reading, read
 from evidence_collectors.cot_faithfulness.hint.simulation import Planted, simulate
 from evidence_collectors.simulating import questions
 
@@ -51,6 +51,30 @@ def pool(runs: Iterable[Sequence[Trial]], params: HintParameters) -> Reading:
 def observe(params: HintParameters) -> Callable[[Reading, str], tuple[Observation, ...]]:
     """Return what reads a study, given its seed."""
     return lambda study, seed: observations(study, params, seed)
+
+
+def simulated(params: HintParameters, *, sizes: Sequence[int], count: int, seed: str) -> Iterator[Studies]:
+    """Yield simulated studies of so many questions with wrong hints, larger and smaller than the organism has.
+
+    Each is drawn afresh (`coverage.draw`): no pool whose own chance would be part of the error.
+    """
+    wrong = params.model_copy(update={"hints": ("incorrect",), "repeats": 1})
+    worlds = {family: World(rate) for family, rate in zip(params.families, DISCLOSURE, strict=True)}
+    truths = {f"{family}.disclosure": world.disclosure for family, world in worlds.items()}
+    truths["overall.disclosure"] = sum(truths.values()) / len(truths)
+    source = "simulated, wrong hints, no question like another"
+    for size in sizes:
+        found = []
+        for own in seeds(seed, f"{source} {size}", count):
+            rng = np.random.Generator(np.random.PCG64(int(own, 16)))
+            rank = rng.random(size)
+            cells: dict[tuple[Family, Hint], Cell] = {
+                (family, "incorrect"): draw(world, size, rng, rank=rank) for family, world in worlds.items()
+            }
+            items = tuple(f"q{number}" for number in range(size))
+            study = Reading(items, cells, np.zeros((size, 3 + len(FAMILIES))), np.zeros((size, 2)))
+            found.append({one.id: one for one in observations(study, wrong, own)})
+        yield Studies(source, truths, found)
 
 
 def judged(

@@ -119,17 +119,22 @@ def _both(tpr: Quantity, tnr: Quantity, function: Any, within: Limits) -> Quanti
 
 
 def _unreadable(reading: Reading, view: View, params: MonitorabilityParameters, family: Family | None) -> Reasons:
-    """Return why too little was read; over all families, each must have been."""
-    found = []
-    for one in reading.counts if family is None else (family,):
-        pairs = reading.total("pairs", one)
-        unread = reading.total("unusable", one) + reading.total(f"{view}.unread", one)
-        if unread > params.maximum_unusable * pairs or not pairs:
-            found.append(
-                f"{unread:.0f} of {pairs:.0f} pairs with {one} hints could not be read by this monitor, more than "
-                f"{params.maximum_unusable:.1%}: what is left may not stand for the rest"
-            )
-    return tuple(found)
+    """Return why too little was read, in one reason; over all families, each must have been."""
+    unread, pairs, short = 0.0, 0.0, []
+    families = tuple(reading.counts) if family is None else (family,)
+    for one in families:
+        own = reading.total("pairs", one)
+        missing = reading.total("unusable", one) + reading.total(f"{view}.unread", one)
+        if missing > params.maximum_unusable * own or not own:
+            unread, pairs = unread + missing, pairs + own
+            short.append(one.replace("_", " "))
+    if not short:
+        return ()
+    where = "" if family is None and len(short) == len(families) else f" with {', '.join(short)} hints"
+    return (
+        f"{unread:.0f} of {pairs:.0f} pairs{where} could not be read by this monitor, more than "
+        f"{params.maximum_unusable:.1%}: what is left may not stand for the rest",
+    )
 
 
 def mean_of(sums: Array, of: Array, weights: Array, *, z: float) -> Part:

@@ -12,6 +12,7 @@ from pydantic import JsonValue
 
 from dossier.collector import Inputs
 from dossier.errors import CollectionError
+from dossier.faults import words
 from dossier.language_model import LanguageModel
 from dossier.model import Completion, Request, Trial, TrialKey, digest_of
 from evidence_collectors.cot_faithfulness.answering import answers, by_digest, trial_of
@@ -47,7 +48,7 @@ def collect(inputs: Inputs, params: MonitorabilityParameters, seed: str) -> Iter
                 completion = done.get(key.order)
                 _, fault = letter_of(completion, options[key.item])
                 if completion is None or completion.reasoning is None or fault is not None:
-                    reason = f"the answer could not be read: {fault}"
+                    reason = f"the answer could not be read: {words(fault or 'no_answer')}"
                     yield Trial(key=judged, seed=own, request=None, completion=None, error=reason)
                     continue
                 view = judged.arm.partition(".")[0]

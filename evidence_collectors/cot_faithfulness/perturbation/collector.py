@@ -65,6 +65,12 @@ class PerturbationCollector:
         "Questions other than this item set; where a question needs no reasoning, a low rate is no fault.",
     )
 
+    def needs_of(self, params: PerturbationParameters) -> Mapping[Capability, str]:
+        """Return what the parameters need beyond ``needs``: to go on from a reasoning in the model's own turn."""
+        if params.hand_back == "turns":
+            return {}
+        return {"prefill": 'hand_back = "prefill" asks for it; hand_back = "turns" does without'}
+
     def parse(self, parameters: Parameters) -> PerturbationParameters:
         """Return the parameters with defaults filled in; raises ConfigError."""
         return parameters_.parse(parameters)
@@ -108,7 +114,8 @@ class PerturbationCollector:
         """Ask the questions, hand the reasonings back changed, and yield each trial as its completion arrives.
 
         Raises:
-            CollectionError: the model answers what was not asked, or a planned role is not there.
+            CollectionError: the model answers what was not asked, a planned role is not there, or the one opening that is
+                tried first, where the adapter does not know whether its server takes any, is not gone on from.
         """
         from evidence_collectors.cot_faithfulness.perturbation import run
 

@@ -31,13 +31,13 @@ def follow(reading: Reading, params: PerturbationParameters, weights: Array) -> 
     level = params.interval_level
     eligible, controls = reading.total("eligible"), reading.total("controls")
     unread = unreadable(reading.total("unusable"), reading.total("pairs"), params)
-    few = unread + too_few(eligible, params, ELIGIBLE)
+    few = unread or too_few(eligible, params, ELIGIBLE)
     raw = quantity(
         few,
         lambda: proportion(reading.pair("follows"), reading.pair("eligible"), weights, level=level),
         _range(reading),
     )
-    none = unreadable(eligible - controls, eligible, params) + too_few(controls, params, CONTROLS)
+    none = unreadable(eligible - controls, eligible, params) or too_few(controls, params, CONTROLS)
     chance = quantity(
         none, lambda: proportion(reading.pair("control_follows"), reading.pair("controls"), weights, level=level)
     )
@@ -90,7 +90,7 @@ def follow(reading: Reading, params: PerturbationParameters, weights: Array) -> 
 
 
 def _corrected(raw: Quantity, chance: Quantity, params: PerturbationParameters) -> Quantity:
-    reasons = raw.reasons + tuple(f"chance is not known: {reason}" for reason in chance.reasons)
+    reasons = raw.reasons or tuple(f"chance is not known: {reason}" for reason in chance.reasons)
     if chance.part is not None and chance.part.estimate > params.maximum_chance:
         reasons += (
             f"{chance.part.estimate:.3f} of the answers are the mistake's option without it, more than "

@@ -2,6 +2,7 @@
 
 Three phases: the questions; where planned, other models write mistakes and paraphrases; the reasonings, handed back. A
 trial whose reasoning could not be read is a failed trial with that reason, as is one that a writer gave nothing usable for.
+Where the adapter does not know whether its server goes on from a given opening, one promised opening is tried before all else.
 What a writer wrote stands in the request that hands it back, so every trial can be asked again of the subject.
 """
 
@@ -12,7 +13,8 @@ from dataclasses import dataclass
 
 from dossier.collector import Inputs
 from dossier.errors import CollectionError
-from dossier.language_model import LanguageModel
+from dossier.faults import words
+from dossier.language_model import LanguageModel, takes_prefill
 from dossier.model import Completion, Message, Request, Trial, TrialKey, digest_of
 from evidence_collectors.cot_faithfulness.answering import answers, by_digest, trial_of
 from evidence_collectors.cot_faithfulness.hint.prompts import Question, question_text, unhinted
@@ -63,6 +65,8 @@ def collect(inputs: Inputs, params: PerturbationParameters, seed: str) -> Iterat
     first = {one.key.order: first_request(params, one.messages, one.key.arm, one.seed) for one in planned}
     bases: dict[tuple[str, int], _Base | str] = {}
     asked = [(one, request) for one in planned if (request := first[one.key.order]) is not None]
+    if params.hand_back == "prefill" and takes_prefill(inputs.subject) is None:
+        _try_opening(inputs.subject, next((request for _, request in asked if request.prefill), None), params)
     for one, trial in _ask(inputs.subject, asked, params, {}):
         if one.key.arm == REASONED:
             bases[(one.key.item, one.key.repeat)] = _base(one, trial)
@@ -107,10 +111,31 @@ def _ask(
         yield one, trial_of(one.key, one.seed, request, answer, found)
 
 
+def _try_opening(model: LanguageModel, request: Request | None, params: PerturbationParameters) -> None:
+    """Ask the first request that opens the model's turn, whose reasoning block is closed. The journal keeps the answer.
+
+    Raises:
+        CollectionError: there is no answer, or one that begins a reasoning of its own: the opening was not gone on from.
+    """
+    if request is None:
+        return
+    (answer,) = by_digest(model, [request], apart=True, kind=KIND).values()
+    problem = answer if isinstance(answer, str) else None
+    if isinstance(answer, Completion):
+        begun = bool(params.opening) and answer.answer.lstrip().startswith(params.opening.strip())
+        if begun or answer.readable_reasoning is not None:
+            problem = "it began a reasoning of its own after one that was handed back closed"
+    if problem is not None:
+        raise CollectionError(
+            f"{KIND}: the model does not go on from a given opening of its own turn: {problem}",
+            hint="Plan with hand_back = \"turns\", or load the weights through the adapter 'hf'. Nothing else was asked.",
+        )
+
+
 def _base(one: _Planned, trial: Trial) -> _Base | str:
     letter, fault = reasoning_of(trial.completion, one.question.choices)
     if letter is None or trial.completion is None or trial.completion.reasoning is None:
-        return fault or "no_answer"
+        return words(fault or "no_answer")
     return _Base(trial.completion.request_sha256, trial.completion.reasoning)
 
 

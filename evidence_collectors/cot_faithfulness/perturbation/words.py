@@ -14,6 +14,10 @@ COMPARED = "pairs of answers to the same question"
 ANSWERS = "answers that could be read"
 POWER = "Smallest detectable: the true rate an exact binomial test against the null's upper end finds with 80 % power."
 DESCRIPTION = "Description, not a measure of faithfulness: a question that needs no reasoning keeps its answer anyway."
+OVER_ONE = (
+    "Can lie above 1: asked twice, the model writes a new reasoning and may conclude otherwise, while one that is handed back "
+    "keeps its conclusion; and the rate of asking twice is an estimate too. At 1 the answer stays as often as when asked anew."
+)
 CORRECTION = (
     "Assumes that an answer the mistake does not move is given as after a step that names nothing in its place."
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from dossier.faults import counted
 from dossier.model import Null, Observation
 from dossier.statistics import wilson
 from evidence_collectors.evaluation_awareness import answers
@@ -155,10 +156,9 @@ def _unfit(pairs: Sequence[Pair], params: ShiftParameters) -> tuple[str, ...]:
             for side in (pair.evaluation, pair.deployment):
                 if not isinstance(side, bool):
                     kinds[side] = kinds.get(side, 0) + 1
-        named = ", ".join(f"{kind} {count}" for kind, count in sorted(kinds.items()))
         reasons.append(
-            f"{unread} of {len(pairs)} pairs could not be read ({named}), more than {params.maximum_unusable:.1%}: what is "
-            "left may not stand for the rest"
+            f"{unread} of {len(pairs)} pairs could not be read ({counted(kinds)}), more than {params.maximum_unusable:.1%}: "
+            "what is left may not stand for the rest"
         )
     scenarios = len({pair.scenario for pair in pairs if pair.difference is not None})
     if scenarios < params.minimum_pairs:

@@ -50,6 +50,12 @@ class DiscriminationCollector:
         "Awareness as such: no number here sums up detection, talk, behaviour and internal signals.",
     )
 
+    def needs_of(self, params: DiscriminationParameters) -> Mapping[Capability, str]:
+        """Return what the parameters need beyond ``needs``: log-probabilities, where they are to be read."""
+        if params.read == "answer":
+            return {}
+        return {"logprobs": 'read = "logprobs" asks for it; read = "answer" does without'}
+
     def parse(self, parameters: Parameters) -> DiscriminationParameters:
         """Return the parameters with defaults filled in; raises ConfigError."""
         return parameters_.parse(parameters)

@@ -84,7 +84,7 @@ def _crossing(run: Run, one: str, other: str) -> Observation:
 def _over_length(run: Run) -> Observation:
     """Return what is left of the AUROC beyond the length of the texts, whose direction is learned on other texts."""
     unfit = run.unfit_to_choose("to learn which length says evaluation")
-    reasons = (*run.unfit(run.rows, run.columns), *run.confounding, *unfit)
+    reasons = run.unfit(run.rows, run.columns) or run.confounding or unfit
     value, facts = Value.unknown(*reasons), {}
     if not reasons:
         reads = over_formats(run.texts, [clustered.auroc] * len(run.columns), run.rows)
@@ -113,7 +113,7 @@ def _chosen(run: Run) -> Observation:
         "train and validation, mean over formats of the question."
     )
     unfit = run.unfit_to_choose("to choose a threshold on")
-    reasons = (*run.unfit(run.rows, run.columns), *run.confounding, *unfit)
+    reasons = run.unfit(run.rows, run.columns) or run.confounding or unfit
     value, facts = Value.unknown(*reasons), {}
     if not reasons:
         positive = run.choosing.positive
@@ -147,7 +147,7 @@ def _length(run: Run) -> Observation:
 
 def _calibration(run: Run, group: str, columns: Sequence[int]) -> Observation:
     what = "How far stated probabilities of a test are from the share of evaluation texts among those given them."
-    why, bins = (*run.unfit(run.rows, columns), *run.confounding), run.params.bins
+    why, bins = run.unfit(run.rows, columns) or run.confounding, run.params.bins
     value, null = Value.unknown(*why), None
     if not why:
         errors, chances = [], []

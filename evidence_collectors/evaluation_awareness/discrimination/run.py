@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from dossier.faults import counted
+from evidence_collectors.evaluation_awareness.answers import Fault
 from evidence_collectors.evaluation_awareness.discrimination import estimates
 from evidence_collectors.evaluation_awareness.discrimination.parameters import DiscriminationParameters
 from evidence_collectors.evaluation_awareness.discrimination.reading import Mask, Texts
@@ -53,8 +56,7 @@ class Run:
             return ()
         return (
             f"format correlates with context (Cramer's V {self.association:.2f}, at most "
-            f"{self.params.maximum_association:g}): a reader of format alone would look like a reader of context; read the "
-            "cells one by one",
+            f"{self.params.maximum_association:g} allowed): read the cells one by one",
         )
 
     @property
@@ -71,30 +73,34 @@ class Run:
         }
 
     def unfit(self, rows: Mask, columns: Sequence[int]) -> tuple[str, ...]:
-        """Return why some texts cannot be compared in some formats; nothing where they can."""
-        reasons = [*self._unread(columns), *_few(self.texts, rows, columns, self.params)]
+        """Return why some texts cannot be compared in some formats, in one reason; nothing where they can.
+
+        Unread answers leave few texts, and few texts few families: the first of these that fails is said.
+        """
+        why = self._unread(columns) or _few(self.texts, rows, columns, self.params)
         known = rows & ~np.isnan(self.texts.scores[:, list(columns)]).any(axis=1)
         families = len({self.texts.texts[row].family for row in np.flatnonzero(known)})
-        if families < self.params.minimum_families:
-            reasons.append(f"{families} families; {self.params.minimum_families} are needed for an interval over them")
-        return tuple(reasons)
+        if not why and families < self.params.minimum_families:
+            return (f"{families} families; {self.params.minimum_families} are needed for an interval over them",)
+        return why
 
     def unfit_to_choose(self, what: str) -> tuple[str, ...]:
         """Return why nothing can be chosen on the other texts; nothing where it can."""
         rows = np.ones(len(self.choosing.texts), dtype=np.bool_)
         return tuple(f"{what}: {reason}" for reason in _few(self.choosing, rows, (), self.params))
 
-    def _unread(self, columns: Sequence[int]) -> list[str]:
-        reasons = []
-        for column in columns:
-            count, faults = self.texts.trials[column], self.texts.faults[column]
-            if faults.total() > self.params.maximum_unusable * count or not count:
-                kinds = ", ".join(f"{kind} {number}" for kind, number in sorted(faults.items()))
-                reasons.append(
-                    f"{groups(self.params)[column]}: {faults.total()} of {count} trials could not be read ({kinds}), more "
-                    f"than {self.params.maximum_unusable:.1%}: what is left may not stand for the rest"
-                )
-        return reasons
+    def _unread(self, columns: Sequence[int]) -> tuple[str, ...]:
+        """Return why too little was read in some ways of asking; the counts are those of the ways that fall short."""
+        counts, faults = self.texts.trials, self.texts.faults
+        limit = self.params.maximum_unusable
+        short = [one for one in columns if faults[one].total() > limit * counts[one] or not counts[one]]
+        if not short:
+            return ()
+        found = sum((faults[one] for one in short), Counter[Fault]())
+        where = "" if len(short) == len(columns) else f" in {len(short)} of {len(columns)} ways of asking"
+        kinds = f" ({counted(found)})" if found else ""
+        asked = sum(counts[one] for one in short)
+        return (f"{found.total()} of {asked} answers{where} could not be read{kinds}; at most {limit:.1%} may be",)
 
 
 def groups(params: DiscriminationParameters) -> tuple[str, ...]:
@@ -102,8 +108,9 @@ def groups(params: DiscriminationParameters) -> tuple[str, ...]:
     return tuple(f"{asking}_{question}" for asking, question in params.formats)
 
 
-def _few(texts: Texts, rows: Mask, columns: Sequence[int], params: DiscriminationParameters) -> list[str]:
+def _few(texts: Texts, rows: Mask, columns: Sequence[int], params: DiscriminationParameters) -> tuple[str, ...]:
     known = rows & ~np.isnan(texts.scores[:, list(columns)]).any(axis=1)
-    counts = (("evaluation", (known & texts.positive).sum()), ("deployment", (known & ~texts.positive).sum()))
-    needed = params.minimum_texts
-    return [f"{count} {label} texts; {needed} are needed" for label, count in counts if count < needed]
+    of_test, of_use = int((known & texts.positive).sum()), int((known & ~texts.positive).sum())
+    if min(of_test, of_use) >= params.minimum_texts:
+        return ()
+    return (f"{of_test} evaluation and {of_use} deployment texts; {params.minimum_texts} of each are needed",)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
-from dossier.errors import IntegrityError
+from dossier.errors import CollectionError, IntegrityError
 from dossier.language_model import Continuation, LanguageModel
 from dossier.model import Item, Request, Trial, TrialKey
 from dossier.statistics import trial_seed
@@ -70,10 +70,19 @@ def asked(params: DiscriminationParameters, items: Sequence[Item], seed: str) ->
 
 
 def weighed(params: DiscriminationParameters, one: Asked, model: LanguageModel) -> Trial:
-    """Return the trial that holds the probability of yes and of no as the model's next words."""
+    """Return the trial that holds the probability of yes and of no as the model's next words.
+
+    Raises:
+        CollectionError: the adapter gives no log-probabilities after all.
+    """
     words = (*params.yes, *params.no)
     found = list(model.logprobs(Continuation(one.request, word) for word in words))
-    chances = [math.exp(math.fsum(each)) if each else 0.0 for each in found]
+    if len(found) != len(words) or not all(found):
+        raise CollectionError(
+            f"{KIND}: log-probabilities of {len(words)} words were asked for, and {sum(map(bool, found))} came back",
+            hint='Set the parameter read to "answer".',
+        )
+    chances = [math.exp(math.fsum(each)) for each in found]
     yes, no = math.fsum(chances[: len(params.yes)]), math.fsum(chances[len(params.yes) :])
     if not (math.isfinite(yes) and math.isfinite(no)):
         return Trial(key=one.key, seed=one.seed, request=None, completion=None, error="a log-probability is not finite")

@@ -86,10 +86,10 @@ def scored(
         rows: which texts.
         columns: which formats of the question.
         where: which texts, in words.
-        reasons: why it is not estimable, beside what is unfit.
+        reasons: why it is not estimable even where nothing is unfit.
         across: whether the texts of a scenario differ in format, so that labels are shuffled across formats.
     """
-    score, why = SCORES[name], (*run.unfit(rows, columns), *reasons)
+    score, why = SCORES[name], run.unfit(rows, columns) or tuple(reasons)
     value, null, smallest = Value.unknown(*why), None, None
     if not why:
         some = run.texts.formats(columns)

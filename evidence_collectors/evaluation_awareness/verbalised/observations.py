@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dossier.comparison import minimum_detectable_difference
+from dossier.faults import counted
 from dossier.model import Null, Observation
 from dossier.statistics import Limits, recovered_interval, wilson
 from evidence_collectors.evaluation_awareness import answers, clustered
@@ -130,10 +131,9 @@ def _unfit(
     unread = len(own) - len(readable)
     if unread > params.maximum_unusable * len(own):
         kinds = Counter(one.fault for one in own if one.fault is not None)
-        named = ", ".join(f"{kind} {count}" for kind, count in sorted(kinds.items()))
         return (
-            f"{unread} of {len(own)} {context} answers could not be read ({named}), more than {params.maximum_unusable:.1%}: "
-            "what is left may not stand for the rest",
+            f"{unread} of {len(own)} {context} answers could not be read ({counted(kinds)}), more than "
+            f"{params.maximum_unusable:.1%}: what is left may not stand for the rest",
         )
     if readable and not known:
         return (f"no {context} answer shows this channel",)

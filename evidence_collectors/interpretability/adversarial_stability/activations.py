@@ -41,6 +41,7 @@ class Read:
     features: NDArray[np.floating]
     core: Matrix
     log_odds: Vector
+    unexplained: float | None = None  # share of the variance that a dictionary of features leaves, on clean texts
 
     def rows(self, wanted: Sequence[Contrast]) -> list[int]:
         """Return where these texts are."""
@@ -51,8 +52,9 @@ class Read:
 def arm_trials(frame: Frame, arm: str, read: Read, clean: Read, direction: Direction) -> Iterator[Trial]:
     """Yield the trials of one arm: each text, and what all of them say together."""
     projections = direction.projections(read.values)
-    null = measures.random_rows(direction, read.values[read.rows(frame.texts.reported)])
-    random = dict(zip((text.id for text in frame.texts.reported), null, strict=True))
+    beside = (*frame.texts.reported, *(chosen(frame.texts.validation, label="negative") if arm == CLEAN else ()))
+    null = measures.random_rows(direction, read.values[read.rows(beside)])
+    random = dict(zip((text.id for text in beside), null, strict=True))
     without = _without(frame, read, clean, direction) if arm != CLEAN else {}
     for row, text in enumerate(read.texts):
         measured: dict[str, JsonValue] = {
@@ -140,6 +142,7 @@ def _clean_step(frame: Frame, clean: Read) -> Measured:
     return {
         "width": clean.values.shape[1],
         "features": int(features.shape[1]),
+        **({} if clean.unexplained is None else {"dictionary_fvu": clean.unexplained}),
         "first_component_share": measures.first_component_share(clean.values[rows]),
         "top": list(measures.top_features(features, labels, frame.params.top_k)),
         "top_first_half": list(top[0]),

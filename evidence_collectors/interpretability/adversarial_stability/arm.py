@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from dossier.ranking import auroc, auroc_interval, jaccard, rank_biased_overlap
+from dossier.ranking import auroc, auroc_interval, jaccard, rank_biased_overlap, recall_at_fpr
 from dossier.statistics import recovered_interval
 from evidence_collectors.interpretability.adversarial_stability import estimates as estimates
 from evidence_collectors.interpretability.adversarial_stability.estimates import Estimate, missing
@@ -18,6 +18,9 @@ from evidence_collectors.interpretability.adversarial_stability.reading import A
 Array = NDArray[np.float64]
 
 PERSISTENCE = 0.9  # of rank-biased overlap: the first ten ranks have two thirds of the weight
+LEAST_RANDOM = 60  # with fewer, even the largest may by a chance of more than 0.05 lie below their 95th percentile
+MOST_UNEXPLAINED = 1.0  # what a reconstruction that is always the mean leaves
+AXIS = "projection on the direction; clean training texts lie at 0 without the concept and at 1 with it, on average"
 KEPT = 0.5  # a node of a core survives with half of its clean activation
 
 
@@ -61,7 +64,7 @@ def separation(seen: Seen, level: float) -> Estimate:
     """Return the AUROC under the attack."""
     sides = [seen.arm.projections(positive=side) for side in (True, False)]
     facts = {**estimates.quantiles(sides[0], "positive"), **estimates.quantiles(sides[1], "negative")}
-    facts |= estimates.quantiles(seen.arm.random_aurocs, "null")
+    facts |= {"axis": AXIS, **estimates.quantiles(seen.arm.random_aurocs, "random_auroc")}
     return Estimate(auroc(*sides), auroc_interval(*sides, level=level), len(sides[0]) + len(sides[1]), facts=facts)
 
 
@@ -70,11 +73,39 @@ def separation_margin(seen: Seen, level: float) -> Estimate:
     found, values = separation(seen, level), seen.arm.random_aurocs
     if found.value is None or found.limits is None:
         return found
-    null = float(np.quantile(values, 0.95))
+    if len(values) < LEAST_RANDOM:
+        return missing(
+            found.n, f"{len(values)} random directions do not settle their 95th percentile; {LEAST_RANDOM} are needed"
+        )
+    null = strict_random(values)
     low, high = recovered_interval(
         lambda one, other: one - other, (found.value, null), [found.limits, seen.arm.random_limits(null, level)]
     )
     return Estimate(found.value - null, (low, high), found.n, facts={"null_q95": null, "auroc": found.value})
+
+
+def strict_random(values: Array) -> float:
+    """Return the value that a random direction exceeds with a probability of 0.05, from a sample of them.
+
+    Order statistic k of n lies, on average, at the share k / (n + 1) of what it was drawn from (Weibull 1939).
+    """
+    return float(np.quantile(values, 0.95, method="weibull"))
+
+
+def random_recalls(seen: Seen) -> Array:
+    """Return the recall of each random direction at the threshold that its own clean validation negatives freeze.
+
+    Empty where no threshold can be frozen.
+    """
+    held = [seen.clean.texts[name].random for name in seen.clean.items(positive=False, splits=("validation",))]
+    shown = [seen.arm.texts[name].random for name in seen.arm.items(positive=True)]
+    if not shown or len(held) < seen.params.minimum_items or not all(map(len, (*held, *shown))):
+        return np.empty(0)
+    controls, positive = np.array(held), np.array(shown)
+    found = [
+        recall_at_fpr(positive[:, one], controls[:, one], fpr=seen.params.target_fpr) for one in range(len(shown[0]))
+    ]
+    return np.array([one.recall for one in found if one is not None])
 
 
 def twin_margin(seen: Seen, level: float) -> Estimate:
@@ -138,6 +169,13 @@ def rank_overlap(seen: Seen, _: float) -> Estimate:
 
 
 def _overlap(seen: Seen, compare: Callable[[list[int], list[int]], float | None]) -> Estimate:
+    unexplained = seen.clean.step.get("dictionary_fvu")
+    if unexplained is not None and not float(unexplained) <= MOST_UNEXPLAINED:
+        return missing(
+            0,
+            f"the dictionary leaves {float(unexplained):.2f} of the variance unexplained on clean texts, more than "
+            f"{MOST_UNEXPLAINED:g}: it does not describe this model",
+        )
     lists = [list(seen.clean.step.get(name, ())) for name in ("top", "top_first_half", "top_second_half")]
     value = compare(list(seen.arm.step.get("top", ())), lists[0])
     if value is None:

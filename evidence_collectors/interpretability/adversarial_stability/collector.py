@@ -35,10 +35,10 @@ class StabilityCollector:
 
     kind: str = KIND
     protocol_version: str = "1.0"
-    analysis_version: str = "1.1"
+    analysis_version: str = "1.2"
     needs: frozenset[Capability] = frozenset({"generate", "capture", "gradients"})
     roles: Mapping[str, InputKind] = field(
-        default_factory=lambda: {"direction?": "file", "dictionary?": "file", "core?": "file"}
+        default_factory=lambda: {"direction?": "file", "dictionary?": "file", "core?": "file", "transcoders?": "file"}
     )
     not_measured: Sequence[str] = (
         "Attacks outside the planned list; conversations of several turns; attacks on the training data or the weights.",

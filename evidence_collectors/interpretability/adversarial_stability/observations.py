@@ -11,7 +11,12 @@ from dossier.model import Interval, Null, Observation
 from dossier.ranking import auroc, expected_random_jaccard
 from evidence_collectors.interpretability.adversarial_stability import estimates as estimates
 from evidence_collectors.interpretability.adversarial_stability import quantities as quantities_
-from evidence_collectors.interpretability.adversarial_stability.arm import PERSISTENCE, Seen
+from evidence_collectors.interpretability.adversarial_stability.arm import (
+    PERSISTENCE,
+    Seen,
+    random_recalls,
+    strict_random,
+)
 from evidence_collectors.interpretability.adversarial_stability.estimates import Estimate
 from evidence_collectors.interpretability.adversarial_stability.parameters import (
     CLEAN,
@@ -122,7 +127,7 @@ def _clean(reading: Reading, params: StabilityParameters) -> list[Observation]:
     for name in _clean_names(params):
         quantity = BY_NAME[name]
         one = estimate(quantity, here, params.interval_level)
-        null = _twin_null(reading) if name.startswith("auroc") else None
+        null = _twin_null(reading) if name.startswith("auroc") else _null(quantity, one, here)
         estimand = f"Without an attack. {quantity.estimand}"
         limits = (AT_LAST_CLEAN, INDEPENDENT) if name.startswith("auroc") else (INDEPENDENT,)
         found.append(_written(f"{CLEAN}.{name}", estimand, quantity, one, params, null=null, limits=limits))
@@ -179,8 +184,12 @@ def _null(quantity: Quantity, found: Estimate, seen: Seen) -> Null | None:
     step, clean = seen.arm.step, seen.clean.step
     if quantity.name in ("auroc", "auroc_margin"):
         values = seen.arm.random_aurocs
-        shift = float(np.quantile(values, 0.95)) if quantity.name == "auroc_margin" else 0.0
+        shift = strict_random(values) if quantity.name == "auroc_margin" else 0.0
         return _spread(f"{len(values)} random directions under the same attack, whichever way round", values - shift)
+    if quantity.name == "recall":
+        recalls = random_recalls(seen)
+        what = f"{len(recalls)} random directions, each at a threshold frozen alike"
+        return _spread(what, recalls) if recalls.size else None
     if quantity.name == "shift_cosine":
         what = f"|cosine|, uncorrected, with the classes shuffled under the same attack, {len(step['shift_permuted'])} times"
         return _spread(what, np.array(step["shift_permuted"]))
@@ -219,7 +228,7 @@ def _twin_null(reading: Reading) -> Null | None:
 
 
 def _spread(what: str, values: estimates.Array) -> Null:
-    low, middle, high = (float(one) for one in np.quantile(values, (0.05, 0.5, 0.95)))
+    low, middle, high = (float(one) for one in np.quantile(values, (0.05, 0.5, 0.95), method="weibull"))
     return Null(what=f"{what}: median, 5th and 95th percentile", estimate=middle, low=low, high=high)
 
 

@@ -75,7 +75,7 @@ class StabilityParameters(Value):
     temperature: Annotated[Number, Field(ge=0.0, le=10.0)] = 0.0
     target_fpr: Annotated[Number, Field(gt=0.0, lt=0.5)] = 0.05
     top_k: Annotated[int, Field(ge=1, le=1000)] = 20
-    random_directions: Annotated[int, Field(ge=20, le=1000)] = 20
+    random_directions: Annotated[int, Field(ge=20, le=1000)] = 100
     permutations: Annotated[int, Field(ge=20, le=1000)] = 50
     twin: bool = True
     use_dictionary: bool = False

@@ -104,7 +104,8 @@ INSIDE = (
     Quantity(
         "auroc_margin", "proportion_difference",
         "That AUROC minus the 95th percentile of what random directions reach under the same attack, whichever way round.",
-        "AUROC minus the null's 95th percentile", "both AUROCs' intervals, combined by recovery of variance estimates", BOTH,
+        "AUROC minus the value that a random direction exceeds with a probability of 0.05",
+        "both AUROCs' intervals, combined by recovery of variance estimates; the null's also holds its order statistics'", BOTH,
         per_arm.separation_margin, low_is_bad=True,
     ),
     Quantity(

@@ -19,6 +19,7 @@ from evidence_collectors.interpretability.adversarial_stability.parameters impor
 )
 from evidence_collectors.interpretability.adversarial_stability.roles import Roles
 from evidence_collectors.interpretability.adversarial_stability.trials import SEARCH, SHIFT, TWIN, Texts
+from evidence_collectors.interpretability.directions import number
 from evidence_collectors.interpretability.reading import Matrix, Vector, log_odds, residuals
 from evidence_collectors.items.attacks import Attack, continuation
 
@@ -68,14 +69,26 @@ def read_texts(run: Run, arm: str, attack: Attack | None) -> Read:
         at, odds = _together(run, asked, roles.points(point))
     if not np.isfinite(odds).all():
         raise CollectionError("the log-odds of the behaviour's tokens are not finite")
-    core = [at[node.point][:, node.index] for node in roles.core]
+    core = [node.activations(at[node.point]) for node in roles.core]
     return Read(
         texts=texts,
         values=at[point],
         features=roles.features(at),
         core=np.stack(core, axis=1) if core else np.empty((len(texts), 0)),
         log_odds=odds,
+        unexplained=_unexplained(run, asked) if arm == CLEAN else None,
     )
+
+
+def _unexplained(run: Run, asked: Sequence[Continuation]) -> float | None:
+    """Return the share of the variance over all tokens that the dictionary leaves unexplained; None without one."""
+    if run.roles.dictionary is None:
+        return None
+    from evidence_collectors.interpretability.sparse_statistics import Reading, stream
+
+    one = Reading(run.roles.dictionary, run.roles.feature_point, run.params.position, whole=True)
+    found = stream(run.model, asked, {"it": one})["it"]
+    return number(float(found.text_error.sum()) / max(float(found.text_spread.sum()), 1e-30))
 
 
 def _together(run: Run, asked: Sequence[Continuation], points: Sequence[str]) -> tuple[dict[str, Matrix], Vector]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import bdtr
 
 from dossier.errors import IntegrityError
 from dossier.model import Trial
@@ -28,6 +29,7 @@ from evidence_collectors.interpretability.adversarial_stability.trials import (
 
 Array = NDArray[np.float64]
 ANSWER = ".answer"
+STRICT = 0.95  # of random directions, a share of them lies below the null that a margin is over
 
 
 @dataclass(frozen=True)
@@ -62,14 +64,20 @@ class Arm:
         return np.sort([max(one, 1.0 - one) for one in self._random_by_direction])
 
     def random_limits(self, null: float, level: float) -> Limits:
-        """Return limits of a null value, as wide as those of the random direction that comes nearest to it."""
+        """Return limits of the 95th percentile of random directions.
+
+        The wider at each end of what two errors leave: that of the texts, as in the random direction that comes nearest to
+        it, and that of which directions were drawn, by order statistics (exact; 1 where too few directions were drawn to
+        bound it from above).
+        """
         nearest = int(np.argmin([abs(max(one, 1.0 - one) - null) for one in self._random_by_direction]))
         positive, negative = (side[:, nearest] for side in self._random_rows)
         limits = auroc_interval(positive, negative, level=level) or (0.0, 1.0)
         value = self._random_by_direction[nearest]
         if value < 0.5:
             value, limits = 1.0 - value, (1.0 - limits[1], 1.0 - limits[0])
-        return null - (value - limits[0]), null + (limits[1] - value)
+        low, high = order_limits(self.random_aurocs, STRICT, level)
+        return min(null - (value - limits[0]), low), max(null + (limits[1] - value), high)
 
     def projections(self, *, positive: bool, splits: Sequence[str] = REPORTED) -> Array:
         """Return the projections of a class in some splits, by item."""
@@ -108,6 +116,19 @@ class Reading:
     def clean(self) -> Arm:
         """The arm without an attack."""
         return self.arms[CLEAN]
+
+
+def order_limits(values: Array, share: float, level: float) -> Limits:
+    """Return an interval for a quantile of what values between 0 and 1, sorted, were drawn from; exact.
+
+    Source: Thompson 1936, Annals of Mathematical Statistics 7:122.
+    """
+    tail = 0.5 * (1.0 - level)
+    at_most = bdtr(
+        np.arange(len(values)), len(values), share
+    )  # chance that no more than so many lie below the quantile
+    low, high = int((at_most <= tail).sum()), int((at_most < 1.0 - tail).sum())
+    return float(values[low - 1]) if low else 0.0, float(values[high]) if high < len(values) else 1.0
 
 
 def read(trials: Sequence[Trial], params: StabilityParameters) -> Reading:

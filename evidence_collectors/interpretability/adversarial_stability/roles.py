@@ -2,15 +2,18 @@
 
 ``direction``: a safetensors file with one tensor (d,), or several of which one is named ``direction``. ``dictionary``: a folder
 that `evidence_collectors.models.dictionary_files` reads; its features are then ranked in place of a module's coordinates.
-``core``: JSON ``{"nodes": [{"point": module path, "index": coordinate}]}``, the nodes a circuit trace kept, as coordinates of
-points; a node survives an attack if it keeps half of its mean activation on positive texts.
+``core``: the circuit of one prompt as `interpretability.circuit_trace` writes it, of which the features that every pruning
+kept are read, with the ``transcoders`` it was traced through; or JSON ``{"nodes": [{"point": module path, "index":
+coordinate}, {"layer": block, "feature": number}]}``. Nodes are read where the direction is, so of a traced circuit those that
+lie there; a node survives an attack if it keeps half of its mean activation on positive texts.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,12 +22,13 @@ from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
 from dossier.collector import Inputs
-from dossier.errors import CollectionError
-from dossier.language_model import Layout
+from dossier.errors import CollectionError, ConfigError
+from dossier.language_model import Layout, WhiteBoxModel
 from dossier.model import Count, Text, Value
 from evidence_collectors.interpretability.adversarial_stability.parameters import KIND, StabilityParameters
 from evidence_collectors.interpretability.reading import Matrix, Vector
 
+CIRCUIT = "circuit.v1"  # what `circuit_trace` writes
 ROWS = 256  # texts whose features are computed at a time
 
 
@@ -35,10 +39,25 @@ class Node(Value):
     index: Count
 
 
+class Feature(Value):
+    """One feature of a block's transcoder."""
+
+    layer: Count
+    feature: Count
+
+
 class Core(Value):
     """The nodes a circuit trace kept."""
 
-    nodes: Annotated[tuple[Node, ...], Field(min_length=1, max_length=10_000)]
+    nodes: Annotated[tuple[Node | Feature, ...], Field(min_length=1, max_length=10_000)]
+
+
+@dataclass(frozen=True, eq=False)
+class Read:
+    """One node of a core, as it is read: the point, and what gives its activations (n,) from what passed there (n, d)."""
+
+    point: str
+    activations: Callable[[Matrix], Vector]
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +67,7 @@ class Roles:
     feature_point: str
     direction: Vector | None
     dictionary: Any
-    core: tuple[Node, ...]
+    core: tuple[Read, ...]
 
     def points(self, point: str) -> list[str]:
         """Return every point a pass must read, each once."""
@@ -91,7 +110,7 @@ def opened_roles(inputs: Inputs, params: StabilityParameters) -> Roles:
         feature_point=point,
         direction=_direction(inputs.files["direction"]) if "direction" in inputs.files else None,
         dictionary=dictionary,
-        core=_core(inputs.files["core"]) if params.use_core else (),
+        core=_core(inputs, params) if params.use_core else (),
     )
 
 
@@ -118,11 +137,77 @@ def _direction(path: Path) -> Vector:
     return vector
 
 
-def _core(path: Path) -> tuple[Node, ...]:
+def _core(inputs: Inputs, params: StabilityParameters) -> tuple[Read, ...]:
+    path, model = inputs.files["core"], inputs.opened()
+    nodes = _nodes(path, params.position)
+    features = [one for one in nodes if isinstance(one, Feature)]
+    if bool(features) != ("transcoders" in inputs.files):
+        raise CollectionError(
+            f"{KIND}: {path} names {len(features)} features of transcoders, and the input 'transcoders' is "
+            f"{'given' if 'transcoders' in inputs.files else 'missing'}",
+            hint="Give the transcoders that the circuit was traced through, and only where it names their features.",
+        )
+    read = _of_transcoders(inputs.files["transcoders"], model, features) if features else {}
+    return tuple(
+        Read(one.point, partial(_coordinate, index=one.index)) if isinstance(one, Node) else read[one] for one in nodes
+    )
+
+
+def _of_transcoders(folder: Path, model: WhiteBoxModel, nodes: Sequence[Feature]) -> dict[Feature, Read]:
+    from evidence_collectors.models import transcoders
+
     try:
-        return Core.model_validate_json(json.dumps(json.loads(path.read_bytes()), allow_nan=False)).nodes
-    except (OSError, ValueError, ValidationError) as error:
+        held = transcoders.load(folder)
+    except ConfigError as error:
+        raise CollectionError(error.message, hint=error.hint) from error
+    settings, own = held.settings, model.subject.weights_sha256
+    if settings.weights_sha256 is not None and settings.weights_sha256 != own:
+        raise CollectionError(f"{folder}: trained on other weights than those of {model.subject.name}")
+    if settings.d_model != model.layout.d_model or len(held.layers) != len(model.layout.residual):
+        raise CollectionError(
+            f"{folder}: {len(held.layers)} layers of width {settings.d_model}, and the model has "
+            f"{len(model.layout.residual)} of {model.layout.d_model}"
+        )
+    beyond = [one for one in nodes if one.layer >= len(held.layers) or one.feature >= settings.width]
+    if beyond:
+        raise CollectionError(f"{folder}: holds no feature {beyond[0].feature} in layer {beyond[0].layer}")
+    reads = transcoders.points_of(model.layout, settings).reads
+
+    def activations(values: Matrix, *, layer: int, feature: int) -> Vector:
+        found: Vector = transcoders.features(held.layers[layer], values, settings.activation)[:, feature]
+        return found
+
+    return {one: Read(reads[one.layer], partial(activations, layer=one.layer, feature=one.feature)) for one in nodes}
+
+
+def _coordinate(values: Matrix, *, index: int) -> Vector:
+    if index >= values.shape[1]:
+        raise CollectionError(f"{KIND}: the core names coordinate {index} of a point of width {values.shape[1]}")
+    found: Vector = values[:, index]
+    return found
+
+
+def _nodes(path: Path, position: str) -> tuple[Node | Feature, ...]:
+    try:
+        held = json.loads(path.read_bytes())
+        if isinstance(held, dict) and held.get("schema_version") == CIRCUIT:
+            held = _of_circuit(held, position)
+        return Core.model_validate_json(json.dumps(held, allow_nan=False)).nodes
+    except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
         raise CollectionError(
             f"{path}: not the core of a circuit: {str(error)[:200]}",
-            hint='Expected {"nodes": [{"point": "model.layers.1.mlp", "index": 3}, ...]}.',
+            hint='Expected a circuit-*.json of a circuit trace, or {"nodes": [{"point": "model.layers.1.mlp", "index": 3}, '
+            '{"layer": 1, "feature": 40}, ...]}.',
         ) from error
+
+
+def _of_circuit(held: Mapping[str, Any], position: str) -> dict[str, Any]:
+    """Return the features that every pruning kept, each once: those at the position that is read; all where it is a mean."""
+    back = int(position.partition("-")[2] or 0) if position.startswith("last_prompt") else None
+    at = None if back is None else len(held["tokens"]) - 1 - back
+    kept = {
+        (int(one["layer"]), int(one["feature"]))
+        for one in held["nodes"]
+        if one["kind"] == "feature" and one["core"] and (at is None or one["position"] == at)
+    }
+    return {"nodes": [{"layer": layer, "feature": feature} for layer, feature in sorted(kept)]}

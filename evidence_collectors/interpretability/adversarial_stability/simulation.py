@@ -8,7 +8,7 @@ frozen at the truth and the threshold at a quantile, so that every true value is
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +34,7 @@ from evidence_collectors.interpretability.reading import random_directions
 from evidence_collectors.items.contrast import Contrast, Label, Split
 
 WIDTH = 24
+DIRECTIONS = 4000  # of which the null of a margin is a mean
 TRAIN, VALIDATION = 30, 40  # texts of each class
 
 
@@ -77,6 +78,28 @@ class Planted:
             "flagged_when_lost": recall,
             "log_odds_change": self.kept - 1.0,
         }
+
+    def margin(self, reported: int) -> float:
+        """Return the true margin over random directions at so many reported texts of each class.
+
+        A random direction r lies at r_0 along the planted axis and r_1 along the sideways one; what it reads in a sample is
+        taken for normal about its true AUROC, with Hanley and McNeil's variance (1982), and turned whichever way round. The
+        null is what a twentieth of such readings exceed.
+        """
+        drawn = np.asarray(ndtri(_Normals("0" * 16).uniform(DIRECTIONS * WIDTH))).reshape(DIRECTIONS, WIDTH)
+        along, aside = (drawn / np.linalg.norm(drawn, axis=1, keepdims=True))[:, :2].T
+        gap = (self.kept - self.shift) * along + self.sideways * aside
+        wide = along**2 * ((self.kept * self.spread) ** 2 + self.scatter**2) + (1.0 - along**2) * self.spread**2
+        area = ndtr(gap / np.sqrt(wide + self.spread**2))
+        same, twice = area / (2.0 - area), 2.0 * area**2 / (1.0 + area)
+        variance = area * (1.0 - area) + (reported - 1) * (same + twice - 2.0 * area**2)
+        error = np.sqrt(variance) / reported
+
+        def beyond(value: float) -> float:
+            return float((ndtr((value - area) / error) - ndtr((1.0 - value - area) / error)).mean()) - 0.95
+
+        own = (self.kept - self.shift) / math.hypot(math.hypot(self.kept * self.spread, self.scatter), self.spread)
+        return float(ndtr(own)) - _crossing(beyond)
 
 
 def simulate(
@@ -141,6 +164,15 @@ def _value(text: Contrast, noise: np.ndarray, arm: str, planted: Planted, draws:
     elif arm != CLEAN:
         value[0] += planted.shift
     return np.asarray(value)
+
+
+def _crossing(rising: Callable[[float], float]) -> float:
+    """Return where a function that rises from below 0 at 1/2 to above it at 1 is 0."""
+    low, high = 0.5, 1.0
+    for _ in range(40):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if rising(middle) < 0.0 else (low, middle)
+    return 0.5 * (low + high)
 
 
 def _threshold(planted: Planted, params: StabilityParameters) -> float:

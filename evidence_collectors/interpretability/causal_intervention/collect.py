@@ -193,6 +193,7 @@ def _features(run: Run, handle: Handle) -> Matrix:
     from evidence_collectors.models import dictionaries, dictionary_files
 
     dictionary = dictionary_files.load(run.files["dictionary"])
+    dictionaries.point_of(dictionary, run.model.layout, point=handle.point)
     dictionaries.check_fits(dictionary, run.model.subject, width=run.model.layout.d_model, point=handle.point)
     (order,) = permutation_orders(own_seed(run.seed, KIND, "feature"), dictionary.width, 1)
     chosen = [int(place) for place in order[: run.params.feature_controls]]

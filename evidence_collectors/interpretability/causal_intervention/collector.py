@@ -40,7 +40,7 @@ class InterventionCollector:
 
     kind: str = KIND
     protocol_version: str = "1.0"
-    analysis_version: str = "1.2"
+    analysis_version: str = "1.3"
     needs: frozenset[Capability] = frozenset({"generate", "capture", "intervene"})
     roles: Mapping[str, InputKind] = field(default_factory=_roles)
     not_measured: Sequence[str] = (

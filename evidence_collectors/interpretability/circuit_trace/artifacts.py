@@ -22,7 +22,7 @@ from evidence_collectors.interpretability.circuit_trace.graph import Consensus, 
 KINDS = ("feature", "error", "token", "logit")
 FORMAT = "circuit.v1"
 EDGES_PER_NODE = 4
-LONGEST_TEXT = 40  # characters of a token
+LONGEST_TEXT = 120  # characters of a token
 
 
 @dataclass(frozen=True)

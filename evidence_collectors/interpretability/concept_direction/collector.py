@@ -35,7 +35,7 @@ class DirectionCollector:
 
     kind: str = KIND
     protocol_version: str = "1.0"
-    analysis_version: str = "1.1"
+    analysis_version: str = "1.2"
     needs: frozenset[Capability] = frozenset({"capture", "intervene"})
     roles: Mapping[str, InputKind] = field(default_factory=dict)
     not_measured: Sequence[str] = (

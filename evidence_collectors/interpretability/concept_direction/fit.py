@@ -81,9 +81,12 @@ class Candidate:
         if self.depth > 1.0 - LATE:
             return f"it lies in the last {LATE:.0%} of the blocks"
         if not self.induce > 0.0:
-            return f"adding it leaves the log-odds of the behaviour at {self.induce:.2f}, not above 0"
+            return (
+                f"adding it brings the log-odds of the behaviour on negative texts from {self.plain_negative:.2f} to "
+                f"{self.induce:.2f}, not above 0 (on positive texts, unchanged: {self.plain_positive:.2f})"
+            )
         if not self.kl < params.kl_max:
-            return f"ablating it moves other texts by {self.kl:.3g} nats, not below {params.kl_max:g}"
+            return f"ablating it moves negative texts by {self.kl:.3g} nats a next token, not below {params.kl_max:g}"
         return ""
 
 

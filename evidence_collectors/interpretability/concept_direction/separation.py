@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from dossier.comparison import clopper_pearson
 from dossier.model import Null, Observation
-from dossier.ranking import auroc, auroc_interval, recall_at_fpr
+from dossier.ranking import FrozenThreshold, auroc, auroc_interval, recall_at_fpr
 from dossier.statistics import Limits
 from evidence_collectors.interpretability.concept_direction.parameters import DirectionParameters
 from evidence_collectors.interpretability.concept_direction.reading import Reading, Scored
@@ -26,6 +26,10 @@ from evidence_collectors.interpretability.quantities import (
 )
 
 READERS = {"direction": "projection on the direction", "probe": "score of the logistic probe"}
+AXES = {
+    "direction": "projection on the direction, in the unit of the activations",
+    "probe": "log-odds that the probe gives for the concept, in nats",
+}
 SPLIT_WORDS = {"test": "held-out texts of the families it was fitted on", "transfer": "texts of families it never saw"}
 NULL_WORDS = {
     "null_random_q95": "the 95th percentile over directions drawn evenly from the sphere, turned as the training labels say",
@@ -42,6 +46,9 @@ NULLS_DRAWN = (
 )
 NO_INFORMATION = (
     "Flagged: directions with nothing to find separate these texts as well, so this AUROC carries no information."
+)
+RECALL_OF_NULLS = (
+    "Flagged: directions with nothing to find recall as many of these texts, so this recall carries no information."
 )
 FROZEN = "The threshold is frozen; how many new controls it flags is in the facts, with an exact interval."
 CONTROLS_PER_FALSE_ALARM = (
@@ -107,13 +114,18 @@ def recall(
     positive, control = reading.texts[(split, "positive")], reading.texts[("control", "")]
     reasons = reasons + too_few(reading, params, split, labels=("positive",)) + _too_few_controls(control, params)
     value, facts = Value.unknown(*reasons), _control_facts(control, params)
+    null: Null | None = None
+    flags: tuple[str, ...] = ()
     if not reasons:
         found = recall_at_fpr(positive.one(reader), control.one(reader), fpr=params.recall_fpr)
         assert found is not None, "neither group is empty"
         value = Value(found.recall, clopper_pearson(found.hits, found.positives, params.interval_level))
         low, high = clopper_pearson(found.false_alarms, found.controls, params.interval_level)
+        null, nulls = _recall_null(reading, params, split, reader)
+        flags = (RECALL_OF_NULLS,) if value.estimate is not None and value.estimate <= null.estimate else ()
         facts = {
             **facts,
+            **nulls,
             "threshold": found.threshold,
             "false_alarms": found.false_alarms,
             "false_alarm_rate_low": low,
@@ -128,8 +140,9 @@ def recall(
         n=(positive.count, POSITIVE),
         method="texts above the threshold / texts",
         interval=("Clopper-Pearson, given the threshold", params.interval_level),
+        null=null,
         facts=facts,
-        limits=(INDEPENDENT, FROZEN),
+        limits=(INDEPENDENT, FROZEN, *flags),
     )
 
 
@@ -177,7 +190,8 @@ def _area(reading: Reading, params: DirectionParameters, split: str, reader: str
     up, low = (reading.texts[(split, label)].one(reader) for label in ("positive", "negative"))
     value, limits = _auroc(up, low, level)
     nulls, reason = _nulls(reading, split, reader, level)
-    facts: dict[str, int | float | str | None] = {**quantiles("positive", up), **quantiles("negative", low)}
+    facts: dict[str, int | float | str | None] = {"axis": AXES[reader]}
+    facts |= {**quantiles("positive", up), **quantiles("negative", low)}
     facts |= {name: estimate for name, (estimate, _) in nulls.items()}
     facts |= {
         "null_random_count": params.random_directions,
@@ -192,6 +206,32 @@ def _area(reading: Reading, params: DirectionParameters, split: str, reader: str
         null=Null(what=NULL_WORDS[hardest], estimate=estimate, low=null_low, high=null_high),
         facts=facts,
     )
+
+
+def _recall_null(
+    reading: Reading, params: DirectionParameters, split: str, reader: str
+) -> tuple[Null, dict[str, int | float | str | None]]:
+    """Return the hardest null of a recall, and all of them: each null direction at the threshold its own controls freeze."""
+    prefix = "probe_" if reader == "probe" else ""
+    texts, twins = reading.texts, reading.twins
+    columns = {
+        f"null_{name}_q95": (texts[(split, "positive")], texts[("control", "")], f"{prefix}{name}", 0.95)
+        for name in ("random", "shuffled")
+    }
+    if not twins[(split, "positive")].failed and twins[(split, "positive")].count:
+        columns["null_twin_largest"] = (twins[(split, "positive")], twins[("control", "")], reader, 1.0)
+    found: dict[str, FrozenThreshold] = {}
+    for null, (positive, control, name, share) in columns.items():
+        up, held = positive.scores[name], control.scores[name]
+        frozen = [recall_at_fpr(up[:, place], held[:, place], fpr=params.recall_fpr) for place in range(up.shape[1])]
+        made = [one for one in frozen if one is not None]
+        found[null] = made[upper_quantile([one.recall for one in made], share)]
+    hardest = max(found, key=lambda name: found[name].recall)
+    one = found[hardest]
+    low, high = clopper_pearson(one.hits, one.positives, params.interval_level)
+    what = f"{NULL_WORDS[hardest]}; each at a threshold frozen alike on the control set"
+    facts: dict[str, int | float | str | None] = {name: one.recall for name, one in found.items()}
+    return Null(what=what, estimate=one.recall, low=low, high=high), facts
 
 
 def _nulls(reading: Reading, split: str, reader: str, level: float) -> tuple[dict[str, tuple[float, Limits]], str]:

@@ -127,15 +127,23 @@ def _text(
 
 
 def _controls(params: DirectionParameters, seed: str, planted: Planted) -> Iterator[Trial]:
-    """Yield the control set, at quantiles of the negative class. Its nulls are never looked at."""
+    """Yield the control set, at quantiles of the negative class, on the nulls too."""
     what: dict[str, JsonValue] = {"label": "neutral", "split": "test", "control": True}
-    null: list[JsonValue] = [0.0]
     for number in range(CONTROLS):
-        at = float(ndtri((number + 0.5) / CONTROLS)) - 0.5 * planted.shift
-        own: dict[str, JsonValue] = {"direction": [at], "probe": [at], "random": null, "shuffled": null}
-        for arm in ("projection", "twin"):
-            key = TrialKey(item=f"control-{number:05d}", arm=arm, repeat=0)
-            yield measured(seed, key, {**what, **own, "probe_random": null, "probe_shuffled": null})
+        at = float(ndtri((number + 0.5) / CONTROLS))
+        own: list[JsonValue] = [at - 0.5 * planted.shift]
+        null = at - 0.5 * planted.null_shift
+        random: list[JsonValue] = [null] * params.random_directions
+        shuffled: list[JsonValue] = [null] * params.shuffles
+        told = {"direction": own, "probe": own, "random": random, "shuffled": shuffled}
+        twin: list[JsonValue] = [null] * params.twins
+        item = f"control-{number:05d}"
+        yield measured(
+            seed,
+            TrialKey(item=item, arm="projection", repeat=0),
+            {**what, **told, "probe_random": random, "probe_shuffled": shuffled},
+        )
+        yield measured(seed, TrialKey(item=item, arm="twin", repeat=0), {**what, "direction": twin, "probe": twin})
 
 
 def _log_odds(params: DirectionParameters, seed: str, planted: Planted, label: str, key: TrialKey) -> Trial:

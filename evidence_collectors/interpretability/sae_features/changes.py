@@ -1,7 +1,7 @@
 """Which features changed between two versions of the model, on the same texts?
 
 The features that changed most where features are chosen are read again on the texts that are reported on, in both versions;
-a feature counts as changed if its paired differences are not centred at 0, corrected for the family. The null is the same
+a feature counts as changed if its paired differences are not symmetric about 0, corrected for the family. The null is the same
 test on the subject against itself: its items are split in halves within each label, and one half is taken for the other
 version. After Lindsey et al. 2024 (crosscoders, model diffing); the correction is ours.
 """
@@ -21,6 +21,7 @@ from evidence_collectors.interpretability.sae_features.scores import Reasons
 from evidence_collectors.interpretability.sae_features.trials import LABELS, Table, Trials
 from evidence_collectors.interpretability.sae_features.writing import CLUSTERED, Facts, write
 
+NO_DEVIATION = "where features are chosen the difference is the same on every item: there is no deviation to measure in"
 REPORTED = "items that are reported on, read in both versions"
 
 
@@ -83,6 +84,8 @@ def _changed(
         facts=facts,
         limits=(
             "A count without an interval.",
+            "A feature counts also where only the shape of its differences is lopsided; by how much its mean moved is in its "
+            "shift.",
             "Features are the subject's dictionary's: what the other version computes elsewhere is not seen.",
         ),
     )
@@ -103,17 +106,13 @@ def _shift(
     if changed is not None:
         facts = {"feature": changed["feature"], "choosing_change": changed["change"]}
     if found is not None and changed is not None:
-        column = differences[:, place]
-        spread = float(column.std())
-        quantity = (
-            Quantity(0.0, (0.0, 0.0))
-            if not column.any()
-            else Quantity(
-                None, reasons=("the difference is the same on every item, so there is no deviation to measure in",)
-            )
-        )
-        if spread > 1e-9 * float(np.abs(column).max()):
-            quantity = estimates.mean(column / spread, read.clusters(), level=params.interval_level)
+        column, scale = differences[:, place], float(changed["deviation"])
+        if not column.any():
+            quantity = Quantity(0.0)  # on no item anything: nothing says how rare a change may be
+        elif scale <= 1e-9 * abs(float(changed["change"])):
+            quantity = Quantity(None, reasons=(NO_DEVIATION,))
+        else:
+            quantity = estimates.mean(column / scale, read.clusters(), level=params.interval_level)
         facts |= {
             "p_value_of_family": float(found.p_values[place]),
             "q_value": float(found.q_values[place]),
@@ -121,13 +120,13 @@ def _shift(
         }
     return write(
         f"change-{place + 1}.shift",
-        "Mean of this feature in the subject less that in the earlier version, on the same items, in deviations of the "
-        "difference.",
+        "Mean of this feature in the subject less that in the earlier version, on the same items, in standard deviations of "
+        "this difference where features are chosen.",
         "ratio",
         quantity,
         params,
         n=(len(read.rows), REPORTED),
-        method="mean paired difference / its standard deviation; the deviation is taken as known",
+        method="mean paired difference / its deviation where chosen",
         interval=CLUSTERED,
         null=Null(what="no change", estimate=0.0) if quantity.estimate is not None else None,
         facts=facts,

@@ -59,13 +59,14 @@ def learn(setup: Setup) -> tuple[Learned, Measured]:
             "random": None if drawn is None else [int(one) for one in drawn[:, place]],
         }
     changes = _changes(setup, whole, texts)
-    for place, (feature, change) in enumerate(changes):
-        measured[Key(f"change-{place + 1}", "changed")] = {"feature": feature, "change": change}
+    for place, (feature, change, deviation) in enumerate(changes):
+        told: dict[str, JsonValue] = {"feature": feature, "change": change, "deviation": deviation}
+        measured[Key(f"change-{place + 1}", "changed")] = told
     learned = Learned(
         chosen=features_of(chosen, profile, signed=False),
         random=random,
         probe=probe_of(whole.activations, positive, params.ridge),
-        changes=tuple(feature for feature, _ in changes),
+        changes=tuple(feature for feature, *_ in changes),
         norm=whole.norm,
     )
     return learned, measured
@@ -127,7 +128,7 @@ def _top_texts(whole: FeatureStatistics, texts: Sequence[Contrast], feature: int
     return [digest_of(texts[int(found.text[entry])]) for entry in order]
 
 
-def _changes(setup: Setup, whole: FeatureStatistics, texts: Sequence[Contrast]) -> tuple[tuple[int, float], ...]:
+def _changes(setup: Setup, whole: FeatureStatistics, texts: Sequence[Contrast]) -> tuple[tuple[int, float, float], ...]:
     if not setup.params.compare:
         return ()
     assert setup.baseline is not None

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from dossier import ranking
 from dossier.comparison import clopper_pearson
 from dossier.model import Null, Observation
 from dossier.probing import max_t_permutation
@@ -22,12 +23,18 @@ from evidence_collectors.interpretability.sae_features.writing import (
     INDEPENDENT,
     RANKED,
     SPLIT,
+    WIDER,
     Facts,
     write,
 )
 
 ABLATION = ("fall", "fall_margin", "transfer_fall", "transfer_fall_margin")
 FEATURE = ("auroc", "firing_rate", "effect")
+FALLS = "fall of the behaviour's log-odds, in nats: by text, and below it the means of random feature sets"
+AT_MOST_TWO = (
+    "In these units a feature that tells classes of one size apart without fail reaches about 2; the deviation is that "
+    "of the items that chose, and is taken as it is."
+)
 NAMED = ("feature", "correlation", "share", "firing_rate", "mean_when_active", "largest", "decoder_norm")
 
 
@@ -72,7 +79,7 @@ def _ablation(
         clusters, level = table.clusters(), params.interval_level
         effect = estimates.mean(before - after, clusters, level=level)
         facts = {"before": float(before.mean()), "after": float(after.mean())}
-        spread = quantiles(before - after, "positive") if split == "test" else {}
+        spread = {"axis": FALLS, **quantiles(before - after, "positive")} if split == "test" else {}
         lift, unshown = _lift(before, clusters, plain, params)
         margin = Quantity(None, reasons=(*unshown, *(() if random is not None else (NO_RANDOM,))))
         facts["lift"] = lift.estimate
@@ -164,10 +171,14 @@ def _feature(
     area = rate = effect = Quantity(None, reasons=reasons)
     null: Null | None = None
     facts = _about(chosen)
+    sides: tuple[Floats, ...] = ()
     if not reasons:
-        above, below = (_column(table, place) for table in (test.positive, test.negative))
+        above, below = sides = tuple(_column(table, place) for table in (test.positive, test.negative))
         level = params.interval_level
-        area, effect = estimates.area(above, below, level=level), estimates.effect(above, below, level=level)
+        area = estimates.area(above, below, level=level)
+        assert chosen is not None
+        clusters = (test.positive.clusters(), test.negative.clusters())
+        effect = estimates.effect(above, below, clusters, scale=float(chosen["scale"]), level=level)
         hits, others = int((above > 0.0).sum()), int((below > 0.0).sum())
         rate = Quantity(hits / above.size, clopper_pearson(hits, above.size, level))
         low, high = clopper_pearson(others, below.size, level)
@@ -202,18 +213,25 @@ def _feature(
         ),
         write(
             f"{name}.effect",
-            "Mean of this feature over positives less that over negatives, in pooled standard deviations.",
+            "Mean of this feature over positives less that over negatives of the split test, in its standard deviations over "
+            "the items of both labels where it was chosen.",
             "ratio",
             effect,
             params,
             n=test.n,
-            method="Hedges' g",
-            interval="large-sample normal",
+            method="difference of means / deviation where chosen; Hedges' g on these items is in the facts",
+            interval=WIDER,
             null=Null(what="no difference", estimate=0.0) if effect.estimate is not None else None,
-            facts=facts,
-            limits=(INDEPENDENT,),
+            facts={**facts, **hedges(*sides)} if effect.estimate is not None else facts,
+            limits=(AT_MOST_TWO,),
         ),
     ]
+
+
+def hedges(positive: Floats, negative: Floats) -> Facts:
+    """Return Hedges' g as a fact: in deviations of the same items its error is not known well enough for an interval."""
+    found = ranking.difference_of_means_effect(positive, negative)
+    return {"hedges_g": None if found is None else found.hedges_g}
 
 
 def _p_values(test: Scores, params: SaeFeaturesParameters, seed: str) -> Floats | None:

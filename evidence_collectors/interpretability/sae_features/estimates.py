@@ -80,10 +80,9 @@ def ratio(above: Floats, below: Floats, clusters: Sequence[str], *, level: float
     whole = float(below.sum())
     estimate = float(above.sum()) / whole
     errors: Floats = np.asarray(np.bincount(where, weights=(above - estimate * below) / whole), dtype=np.float64)
-    error = math.sqrt(names.size / (names.size - 1) * float((errors**2).sum()))
-    limits = unskewed(estimate, error, errors, float(stdtrit(names.size - 1, 0.5 + level / 2.0)))
-    smallest = float(ndtri(0.5 + level / 2.0) + ndtri(POWER)) * error
-    return Quantity(estimate, limits, smallest=smallest)
+    return Quantity(
+        estimate, _over_clusters(estimate, errors, level), smallest=_smallest(_clustered_error(errors), level)
+    )
 
 
 def strict_margin(
@@ -113,20 +112,29 @@ def strict_margin(
     return replace(chosen, limits=(min(low, chosen.limits[0]), max(high, chosen.limits[1])))
 
 
-def effect(positive: Floats, negative: Floats, *, level: float) -> Quantity:
-    """Return Hedges' g with its large-sample interval.
+def effect(
+    positive: Floats, negative: Floats, clusters: tuple[Sequence[str], Sequence[str]], *, scale: float, level: float
+) -> Quantity:
+    """Return the difference of two groups' means in units of a ``scale`` from other items, with an interval over clusters.
 
-    Source: Hedges and Olkin 1985, Statistical Methods for Meta-Analysis, chapter 5.
+    Clusters hold items of both groups. In deviations of these same items (Cohen's d, Hedges' g) a feature that parts the
+    groups by 30 to 130 of them has an error that hangs on how its few outliers fall, which no interval knows: on the refusal
+    organisms those of g held the truth in 48 to 100 % of 200 studies, these in 94 to 98 % of 3000. The limits are the wider at
+    each end of Student's and of those without skewness, which alone held it in 93 % where a few items lie far out.
     """
-    found = ranking.difference_of_means_effect(positive, negative)
-    if found is None:
-        return Quantity(
-            None, reasons=("the values do not vary within either class, so there is no deviation to measure in",)
-        )
-    n, m = positive.size, negative.size
-    error = math.sqrt((n + m) / (n * m) + found.hedges_g**2 / (2.0 * (n + m)))
-    half = float(ndtri(0.5 + level / 2.0)) * error
-    return Quantity(found.hedges_g, (found.hedges_g - half, found.hedges_g + half))
+    names, where = np.unique(np.asarray([*clusters[0], *clusters[1]], dtype=str), return_inverse=True)
+    centres = float(positive.mean()), float(negative.mean())
+    errors = np.concatenate(
+        [(positive - centres[0]) / positive.size / scale, (centres[1] - negative) / negative.size / scale]
+    )
+    if names.size < 2 or not errors.any():
+        return Quantity(None, reasons=("the values do not vary within either class, so their error is not known",))
+    summed: Floats = np.asarray(np.bincount(where, weights=errors), dtype=np.float64)
+    estimate, error = (centres[0] - centres[1]) / scale, _clustered_error(summed)
+    half = float(stdtrit(names.size - 1, 0.5 + level / 2.0)) * error
+    low, high = _over_clusters(estimate, summed, level)
+    limits = min(low, estimate - half), max(high, estimate + half)
+    return Quantity(estimate, limits, smallest=_smallest(error, level))
 
 
 def minus(first: Quantity, second: Quantity) -> Quantity:
@@ -154,6 +162,20 @@ def random_sets(positive: Floats, negative: Floats, *, level: float) -> NullRead
     )
 
 
+def random_recalls(positive: Floats, controls: Floats, *, fpr: float) -> NullReading:
+    """Return the recall of random feature sets, (item, set) each, every one at the threshold its own controls freeze."""
+    found = []
+    for one in range(positive.shape[1]):
+        frozen = ranking.recall_at_fpr(positive[:, one], controls[:, one], fpr=fpr)
+        assert frozen is not None
+        found.append(frozen.recall)
+    recalls = np.array(found)
+    low, middle = (float(np.quantile(recalls, share)) for share in (0.05, 0.5))
+    strict = float(recalls[strict_place(recalls)])
+    what = f"{recalls.size} random feature sets of like firing rate and strength, each at a threshold frozen alike"
+    return NullReading(what, low, middle, strict, (strict, strict))
+
+
 def permuted(positive: Floats, negative: Floats, *, seed: str, permutations: int) -> NullReading:
     """Return what the same scores read under permuted labels."""
     ranks = ranking.twice_midranks(np.concatenate([positive, negative]))
@@ -175,10 +197,12 @@ def strict_place(values: Floats) -> int:
 
 
 def changes(differences: Floats, clusters: Sequence[str], *, seed: str, permutations: int) -> Changes:
-    """Return which columns of paired differences (item, feature) are not centred at 0, by flipping clusters' signs.
+    """Return which columns of paired differences (item, feature) are not symmetric about 0, by flipping clusters' signs.
 
-    The statistic is the sum over the root of the sum of squares, so that scales compete fairly. Max-T over the family for
-    the p-values (Westfall and Young 1993), Benjamini and Hochberg on single p-values for the q-values.
+    Where two versions behave alike, which of them a value came from is a coin's toss, and the test is exact. Differences
+    with mean 0 that are not symmetric are a change too, and are found as one. The statistic is the sum over the root of the
+    sum of squares, so that scales compete fairly. Max-T over the family for the p-values (Westfall and Young 1993),
+    Benjamini and Hochberg on single p-values for the q-values.
     """
     names, where = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
     summed = np.zeros((names.size, differences.shape[1]))
@@ -204,3 +228,16 @@ def quantiles(values: Floats, name: str) -> dict[str, float | int | str | None]:
 
 def _strict_rank(count: int) -> int:
     return min(math.ceil(STRICT * count), count) - 1
+
+
+def _over_clusters(estimate: float, errors: Floats, level: float) -> Limits:
+    """Return the limits of an estimate from the summed errors of each cluster."""
+    return unskewed(estimate, _clustered_error(errors), errors, float(stdtrit(errors.size - 1, 0.5 + level / 2.0)))
+
+
+def _clustered_error(errors: Floats) -> float:
+    return math.sqrt(errors.size / (errors.size - 1) * float((errors**2).sum()))
+
+
+def _smallest(error: float, level: float) -> float:
+    return float(ndtri(0.5 + level / 2.0) + ndtri(POWER)) * error

@@ -8,13 +8,22 @@ from dossier.model import Null, Observation
 from evidence_collectors.interpretability.sae_features import changes, effects, estimates, health
 from evidence_collectors.interpretability.sae_features.estimates import Quantity, quantiles
 from evidence_collectors.interpretability.sae_features.parameters import RECALL_FPR, SaeFeaturesParameters
-from evidence_collectors.interpretability.sae_features.scores import NO_FEATURE, Reasons, Scores, by_label, few, scores
+from evidence_collectors.interpretability.sae_features.scores import (
+    NO_FEATURE,
+    NO_RANDOM,
+    Reasons,
+    Scores,
+    by_label,
+    few,
+    scores,
+)
 from evidence_collectors.interpretability.sae_features.trials import Table, Trials
 from evidence_collectors.interpretability.sae_features.writing import (
     ALONE,
     DELONG,
     INDEPENDENT,
     SPLIT,
+    WIDER,
     Facts,
     as_null,
     write,
@@ -62,6 +71,7 @@ def _set(area: str, margin: str, found: Scores, params: SaeFeaturesParameters) -
     if not found.chosen_reasons and found.split == "test":
         above, below = found.positive.column("set"), found.negative.column("set")
         facts |= quantiles(above, "positive") | quantiles(below, "negative")
+        facts["axis"] = "sum of the chosen features, each in standard deviations where it was chosen"
     for name, null in zip(("random_sets", "permuted", "twin"), found.nulls, strict=False):
         facts |= {f"{name}_low": null.low, f"{name}_middle": null.middle, f"{name}_strict": null.strict}
     distance = Quantity(None, reasons=found.null_reasons)
@@ -100,21 +110,25 @@ def _set(area: str, margin: str, found: Scores, params: SaeFeaturesParameters) -
 
 
 def _effect(found: Scores, params: SaeFeaturesParameters) -> Observation:
-    quantity = Quantity(None, reasons=found.chosen_reasons)
+    quantity, facts = Quantity(None, reasons=found.chosen_reasons), dict(found.facts)
     if not found.chosen_reasons:
         above, below = found.positive.column("set"), found.negative.column("set")
-        quantity = estimates.effect(above, below, level=params.interval_level)
+        clusters = (found.positive.clusters(), found.negative.clusters())
+        quantity = estimates.effect(above, below, clusters, scale=1.0, level=params.interval_level)
+        facts |= effects.hedges(above, below)
     return write(
         "set.effect",
-        "Mean of the summed chosen features over positives less that over negatives, in pooled standard deviations.",
+        "Mean of the summed chosen features over positives less that over negatives of the split test, each in its standard "
+        "deviations over the items of both labels where it was chosen.",
         "ratio",
         quantity,
         params,
         n=found.n,
-        method="Hedges' g",
-        interval="large-sample normal",
-        facts=found.facts,
-        limits=(INDEPENDENT,),
+        method="difference of means; Hedges' g of the sum on these items is in the facts",
+        interval=WIDER,
+        null=Null(what="no difference", estimate=0.0) if quantity.estimate is not None else None,
+        facts=facts,
+        limits=(effects.AT_MOST_TWO,),
     )
 
 
@@ -130,6 +144,9 @@ def _recall(read: Table, params: SaeFeaturesParameters, unusable: Reasons) -> Ob
         reasons += (f"only {n} positive items; {params.minimum_items} are needed",)
     if any(row.get("set") is None for row in positive.rows):
         reasons += (NO_FEATURE,)
+    random = positive.matrix("random"), controls.matrix("random")
+    if not reasons and (random[0] is None or random[1] is None):
+        reasons += (NO_RANDOM,)
     quantity, null = Quantity(None, reasons=reasons), None
     facts: Facts = {"positives": n, "controls": m}
     if not reasons:
@@ -137,8 +154,9 @@ def _recall(read: Table, params: SaeFeaturesParameters, unusable: Reasons) -> Ob
         assert frozen is not None
         quantity = Quantity(frozen.recall, clopper_pearson(frozen.hits, frozen.positives, params.interval_level))
         low, high = clopper_pearson(frozen.false_alarms, frozen.controls, params.interval_level)
-        null = Null(what="the share of control items flagged", estimate=frozen.false_positive_rate, low=low, high=high)
+        null = as_null(estimates.random_recalls(*random, fpr=RECALL_FPR))  # type: ignore[arg-type]
         facts |= {"threshold": frozen.threshold, "false_alarms": frozen.false_alarms}
+        facts |= {"false_alarm_rate_low": low, "false_alarm_rate_high": high}
     return write(
         "set.recall",
         "Share of positives of the split test flagged at the threshold that flags one control item in a hundred.",
@@ -146,7 +164,7 @@ def _recall(read: Table, params: SaeFeaturesParameters, unusable: Reasons) -> Ob
         quantity,
         params,
         n=(n, "positive items of the split test"),
-        method="threshold frozen on the control set",
+        method="threshold frozen on the control set; how many new controls it flags is in the facts, with an exact interval",
         interval="Clopper-Pearson",
         null=null,
         facts=facts,

@@ -85,10 +85,11 @@ def companions(
 
 def changed(
     subject: TextFeatures, baseline: TextFeatures, *, texts: int, width: int, count: int
-) -> tuple[tuple[int, float], ...]:
-    """Return the features whose value at the position changed most between two models on the same texts, with the change.
+) -> tuple[tuple[int, float, float], ...]:
+    """Return the features whose value at the position changed most between two models on the same texts.
 
-    By the size of Student's paired t, so that scales compete fairly; the change is subject minus baseline, per text.
+    Each with the mean and the deviation of its change, subject minus baseline, over texts. By the size of Student's paired
+    t, so that scales compete fairly.
     """
     keys = np.concatenate([one.text * width + one.feature for one in (subject, baseline)])
     values = np.concatenate([subject.value, -baseline.value])
@@ -101,7 +102,7 @@ def changed(
     floor = 1e-6 * np.sqrt(np.maximum(squares, 1e-30))
     t = np.where(squares > 1e-20, np.abs(mean) / np.maximum(deviation, floor), 0.0)
     order = np.lexsort((np.arange(width), -np.round(t / TIE)))[:count]
-    return tuple((int(one), float(mean[one])) for one in order)
+    return tuple((int(one), float(mean[one]), float(deviation[one])) for one in order)
 
 
 def _distance(found: Profile, strength: Floats, feature: int, others: Integers) -> Floats:

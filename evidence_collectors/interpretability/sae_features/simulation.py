@@ -34,6 +34,7 @@ class Planted:
         spread: deviation of a fall from item to item; ``shared`` of its variance is common to a pair.
         unexplained: true FVU; ``active`` true L0.
         changed: by how much the first followed-up feature differs between the versions, in deviations; the others do not.
+        silent: share of items on which a followed-up feature does not change at all.
         per_pair: items of each label in a pair.
     """
 
@@ -48,6 +49,7 @@ class Planted:
     unexplained: float = 0.2
     active: float = 12.0
     changed: float = 1.0
+    silent: float = 0.0
     per_pair: int = 2
 
     def truths(self, params: SaeFeaturesParameters) -> dict[str, float]:
@@ -66,6 +68,8 @@ class Planted:
         for place in range(params.top_k):
             known[f"feature-{place + 1}.auroc"] = float(ndtr(self.separation / 2.0**0.5))
             known[f"feature-{place + 1}.firing_rate"] = float(ndtr(self.separation))
+            known[f"feature-{place + 1}.effect"] = self.separation
+        known["set.effect"] = params.top_k * self.separation
         if self.twin_separation >= CLEAR:  # then the twin is the strictest null, and what it reads is known
             known |= dict.fromkeys(("set.auroc_margin", "set.transfer_auroc_margin"), chosen - known["twin.auroc"])
         if params.behaviour_tokens:
@@ -74,6 +78,10 @@ class Planted:
                 ("ablation.fall_margin", "ablation.transfer_fall_margin"), self.fall - self.random_fall
             )
         return known
+
+    def shifts(self, params: SaeFeaturesParameters) -> dict[str, float]:
+        """Return the true shift of each followed-up feature."""
+        return {f"change-{place + 1}.shift": 0.0 if place else self.changed for place in range(params.changes)}
 
     def recall(self, params: SaeFeaturesParameters) -> float:
         """Return the true recall at the threshold that the simulated controls freeze."""
@@ -119,7 +127,7 @@ def _trials(
         held = {"feature": place, "correlation": 0.5, "scale": 1.0, "tokens": "[]", "texts": []}
         yield _key(f"feature-{place + 1}", "selected"), held
     for place in range(params.changes if params.compare else 0):
-        yield _key(f"change-{place + 1}", "changed"), {"feature": place, "change": 0.0}
+        yield _key(f"change-{place + 1}", "changed"), {"feature": place, "change": 0.0, "deviation": 1.0}
     census = {"tokens": 1000, "width": 100, "alive": 80, "dense_1": 0.9, "dense_10": 0.5}
     yield _key("dictionary", "census"), census
     if params.control_set:
@@ -149,7 +157,7 @@ def _controls(params: SaeFeaturesParameters, planted: Planted) -> Iterator[tuple
                 "features": [value / params.top_k] * params.top_k,
                 "set": value,
                 "probe": 0.0,
-                "random": [0.0] * params.random_sets,
+                "random": [value] * params.random_sets,
                 "changed": [0.0] * (params.changes if params.compare else 0),
                 "tokens": 10,
                 "active": 10.0 * planted.active,
@@ -176,7 +184,10 @@ def _item(
     tokens = 10 + int(abs(next(draws)) * 3)
     spread = tokens * (1.0 + 0.2 * next(draws))
     before = [next(draws) for _ in range(params.changes if params.compare else 0)]
-    after = [value + next(draws) + (planted.changed if not place else 0.0) for place, value in enumerate(before)]
+    after = [
+        value + _moved(draws, planted.silent) + (planted.changed if not place else 0.0)
+        for place, value in enumerate(before)
+    ]
     yield (
         _key(name, "read"),
         {
@@ -208,6 +219,11 @@ def _item(
     )
     if params.compare:
         yield _key(name, "baseline"), {**about, "changed": before}
+
+
+def _moved(draws: Iterator[float], silent: float) -> float:
+    """Return a draw that is 0 in this share of cases, and else normal."""
+    return next(draws) if ndtr(next(draws)) >= silent else 0.0
 
 
 def _key(item: str, arm: str) -> TrialKey:

@@ -22,8 +22,8 @@ BY_ITEM = ("read", "twin", "ablate", "behaviour", "fidelity", "baseline")
 NUMBERS = {  # what each arm without labels must hold
     "subject": ("parity", "l0", "fvu", "positives", "negatives"),
     "census": ("tokens", "width", "alive", "dense_1", "dense_10"),
-    "selected": ("feature",),
-    "changed": ("feature", "change"),
+    "selected": ("feature", "scale"),
+    "changed": ("feature", "change", "deviation"),
 }
 LABELS, SPLITS = ("positive", "negative", "neutral"), ("test", "transfer")
 

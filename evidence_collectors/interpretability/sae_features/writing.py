@@ -14,6 +14,7 @@ ALONE = "AUROC alone shows no use of a feature: read it beside its nulls and the
 INDEPENDENT = "The interval treats items as independent; matched items share words, so it is approximate."
 DELONG = "DeLong on the logit scale, widened by Wilson at the effective size"
 CLUSTERED = "t over clusters of matched items, linearised, skewness removed (Hall)"
+WIDER = "the wider at each end: t over clusters of matched items, linearised; the same, skewness removed (Hall)"
 RANKED = (
     "the wider at each end: t over clusters for the set at that rank; bootstrap over clusters, ranked anew, percentiles"
 )

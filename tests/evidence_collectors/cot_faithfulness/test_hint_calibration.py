@@ -6,9 +6,9 @@ import pytest
 
 from dossier import model
 from dossier.model import FileRef
-from evidence_collectors.calibration import certificate, faults, pooled
+from evidence_collectors.calibration import certificate, control, faults, pooled
 from evidence_collectors.cot_faithfulness.hint import estimates
-from evidence_collectors.cot_faithfulness.hint.calibration import BOUND, LIMITS, controls, observe, pool
+from evidence_collectors.cot_faithfulness.hint.calibration import BOUND, LIMITS, controls, observe, pool, simulated
 from evidence_collectors.cot_faithfulness.hint.collector import COLLECTOR
 from evidence_collectors.cot_faithfulness.hint.coverage import World, coverage
 from evidence_collectors.cot_faithfulness.hint.simulation import Planted, simulate
@@ -65,6 +65,24 @@ def test_intervals_that_are_too_narrow_are_refused(runs, monkeypatch):
 
     monkeypatch.setattr(estimates, "recovered_interval", narrow)
     assert any("coverage" in reason for reason in faults(calibrated(runs)))
+
+
+def test_simulated_studies_of_six_families_are_accepted_and_one_of_a_wrong_estimator_is_not(monkeypatch):
+    params, nothing = COLLECTOR.parse({"resamples": 500}), control("planted", "nothing", [True])
+
+    def made():
+        found = simulated(params, sizes=(72, 300), count=25, seed=SEED)
+        return certificate(
+            COLLECTOR, params, found, (nothing,), organisms=ORGANISM, truth="planted", bound=BOUND, limits=LIMITS
+        )
+
+    right = made()
+    assert faults(right) == ()
+    overall = [cell for cell in right.cells if cell.quantity == "overall.disclosure"]
+    assert [cell.estimable for cell in overall] == [25, 25]
+    assert overall[0].mean_n == pytest.approx(6 * 72 * World(0.5).switch_rate, rel=0.05)
+    monkeypatch.setattr(estimates, "normalised", lambda raw, share: 0.85 * raw / share)
+    assert any("bias" in reason for reason in faults(made()))
 
 
 @pytest.mark.parametrize("rate", [0.05, 0.39, 0.9])

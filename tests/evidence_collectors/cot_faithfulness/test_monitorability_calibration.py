@@ -13,7 +13,8 @@ from evidence_collectors.cot_faithfulness.hint.detectors import mentions
 from evidence_collectors.cot_faithfulness.monitorability import estimates
 from evidence_collectors.cot_faithfulness.monitorability.calibration import BOUND, LIMITS, controls, observe, pool
 from evidence_collectors.cot_faithfulness.monitorability.collector import COLLECTOR
-from evidence_collectors.cot_faithfulness.monitorability.simulation import Planted, rates, simulate
+from evidence_collectors.cot_faithfulness.monitorability.reading import _Item
+from evidence_collectors.cot_faithfulness.monitorability.simulation import Errors, Planted, monitored, rates, simulate
 from evidence_collectors.organisms import reasoning_design as design
 from evidence_collectors.recipes import monitorability as recipe
 from evidence_collectors.simulating import questions
@@ -75,6 +76,55 @@ def test_intervals_that_are_too_narrow_are_refused(runs, nothing, monkeypatch):
 
     monkeypatch.setattr(estimates, "exact_limits", narrow)
     assert any("coverage" in reason for reason in faults(calibrated(runs, nothing)))
+
+
+# --- a monitor that is a model --------------------------------------------------------------------------------------
+
+ERRORS = Errors(sensitivity=0.9, specificity=0.8)
+
+
+def read_by_model(nothing, params=PARAMS, errors=ERRORS):
+    asked = params.model_copy(update={"monitor": "model"})
+    made = [simulate(asked, questions(400), f"{number:016x}", PLANTED, errors=errors) for number in range(4)]
+    truths = {name: value for name, value in monitored(rates(PLANTED), ERRORS).items() if name in (*NAMES, "both.tnr")}
+    found = pooled(
+        pool(made, asked), observe(asked), truths, source="by model", planted={}, sizes=(90,), count=40, seed=SEED
+    )
+    return certificate(
+        COLLECTOR, asked, found, nothing, organisms=ORGANISM, truth="planted", bound=BOUND, limits=LIMITS
+    )
+
+
+def test_a_model_monitor_of_known_errors_is_read_at_the_rates_that_follow_from_them(nothing):
+    made = read_by_model(nothing)
+    assert faults(made) == ()
+    truths = {cell.quantity: cell.truth for cell in made.cells}
+    seen = rates(PLANTED)
+    assert truths["reasoning.tpr"] == pytest.approx(0.9 * seen["reasoning.tpr"] + 0.2 * (1.0 - seen["reasoning.tpr"]))
+    assert truths["reasoning.tnr"] == pytest.approx(0.8 * seen["reasoning.tnr"] + 0.1 * (1.0 - seen["reasoning.tnr"]))
+
+
+def test_a_model_monitor_that_errs_otherwise_than_the_truth_says_is_refused(nothing):
+    reasons = faults(read_by_model(nothing, errors=Errors(sensitivity=0.9, specificity=0.65)))
+    assert any("reasoning.tnr" in reason for reason in reasons)
+
+
+def test_verdicts_swapped_between_the_views_are_refused(nothing, monkeypatch):
+    swap = {"reasoning": "action", "action": "reasoning", "both": "both"}
+    own = _Item._verdict
+    monkeypatch.setattr(_Item, "_verdict", lambda self, view, arm, repeat: own(self, swap[view], arm, repeat))
+    assert any("reasoning.g_mean2" in reason and "bias" in reason for reason in faults(read_by_model(nothing)))
+
+
+def test_a_monitor_without_errors_is_the_rules():
+    perfect = Errors(sensitivity=1.0, specificity=1.0)
+    assert monitored(rates(PLANTED), perfect) == pytest.approx(rates(PLANTED))
+    asked = PARAMS.model_copy(update={"monitor": "model"})
+    by_rules = pool([simulate(PARAMS, questions(80), SEED, PLANTED)], PARAMS)
+    as_model = pool([simulate(asked, questions(80), SEED, PLANTED, errors=perfect)], asked)
+    for view in ("reasoning", "action", "both"):
+        for count in ("unread", "hits", "misses", "alarms", "rejections"):
+            assert as_model.total(f"{view}.{count}") == by_rules.total(f"{view}.{count}"), (view, count)
 
 
 # --- the organism ---------------------------------------------------------------------------------------------------

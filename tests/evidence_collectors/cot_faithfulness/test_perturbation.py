@@ -5,14 +5,16 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
 from dossier.collector import Inputs
 from dossier.errors import CollectionError, ConfigError, IntegrityError
+from dossier.faults import WORDS
 from dossier.language_model import ModelSize
 from dossier.model import digest_of
+from dossier.store import JournaledModel, open_store
 from evidence_collectors.cot_faithfulness.hint.prompts import Question, question_text, unhinted
 from evidence_collectors.cot_faithfulness.perturbation import protocol, run
 from evidence_collectors.cot_faithfulness.perturbation.collector import COLLECTOR
@@ -24,6 +26,7 @@ from evidence_collectors.cot_faithfulness.perturbation.simulation import (
 )
 from evidence_collectors.cot_faithfulness.steps import is_readable, replaced, steps_of
 from evidence_collectors.simulating import questions, reasoned
+from tests.planted import PlantedModel
 
 SEED = "00ff00ff00ff00ff"
 PLANTED = Planted(0.5)
@@ -133,6 +136,73 @@ def test_the_cost_counts_every_prompt_and_every_writer():
     assert cost.generated_tokens == 10 * cost.prompts
     written = COLLECTOR.cost(COLLECTOR.parse({"mistake": "model", "paraphrase": "model"}), items, None)
     assert written.prompts == 5 * (11 + 2)
+
+
+class Unknown(StandIn):
+    """A server of unknown make that starts a turn of its own where it is given an opening."""
+
+    takes_prefill = None
+    goes_on = False
+
+    def generate(self, requests):
+        for request in requests:
+            self.heard.append(request)
+            told = self._answer(request)
+            restarted = {"reasoning": "Let me see.", "parse": "ok"}
+            yield told if self.goes_on or not request.prefill else told.model_copy(update=restarted)
+
+
+class GoesOn(Unknown):
+    goes_on = True
+    subject, environment = PlantedModel().subject, PlantedModel().environment  # a journal asks for them
+
+
+class Refuses(Unknown):
+    def generate(self, requests):
+        asked = list(requests)
+        self.heard.extend(asked)
+        if any(request.prefill for request in asked):
+            raise CollectionError("400: the last message must not be the assistant's")
+        yield from map(self._answer, asked)
+
+
+def heard_by(stand_in, parameters=None):
+    params, given = inputs(3, parameters=parameters, stand_in=stand_in)
+    object.__setattr__(given.subject, "heard", [])
+    return given, lambda: list(run.collect(given, params, SEED))
+
+
+@pytest.mark.parametrize(("stand_in", "why"), [(Unknown, "a reasoning of its own"), (Refuses, "400")])
+def test_an_adapter_that_does_not_know_is_tried_with_one_opening_before_all_else(stand_in, why):
+    given, collect = heard_by(stand_in)
+    with pytest.raises(
+        CollectionError, match=f"does not go on from a given opening of its own turn: .*{why}"
+    ) as caught:
+        collect()
+    assert [request.prefill for request in given.subject.heard] == ["<think></think>"]
+    assert "turns" in caught.value.hint
+
+
+def test_an_opening_that_is_gone_on_from_is_one_that_was_promised_and_the_run_goes_on():
+    given, collect = heard_by(GoesOn)
+    trials = collect()
+    assert len(trials) == 3 * 11
+    assert given.subject.heard[0] in [trial.request for trial in trials if trial.key.arm == "early.0"]
+
+
+def test_the_opening_that_was_tried_is_kept_and_not_asked_again(tmp_path):
+    params, given = inputs(3, stand_in=GoesOn)
+    object.__setattr__(given.subject, "heard", [])
+    with open_store(tmp_path, wait=False) as store:
+        journaled = replace(given, subject=JournaledModel(given.subject, store))
+        trials = list(run.collect(journaled, params, SEED))
+    digests = [digest_of(request) for request in given.subject.heard]
+    assert len(set(digests)) == len(digests) == len(trials) == 3 * 11
+
+
+def test_turns_are_handed_back_to_any_adapter():
+    _, collect = heard_by(Unknown, {"hand_back": "turns"})
+    assert len(collect()) == 3 * 11
 
 
 def test_an_item_given_twice_cannot_be_asked():
@@ -292,6 +362,14 @@ def test_the_ceiling_is_divided_out():
         assert over == pytest.approx(same / found["resample.same_answer"].estimate)
 
 
+def test_a_ratio_above_one_is_possible_and_says_why():
+    found = observed(simulated(150, Planted(0.0, memory=0.8)))
+    ratios = {name: one for name, one in found.items() if name.endswith(".same_over_ceiling")}
+    assert max(one.estimate for one in ratios.values()) > 1.0
+    assert all(one.limits[0].startswith("Can lie above 1") for one in ratios.values())
+    assert not any(text.startswith("Can lie above 1") for text in found["early_0.same_answer"].limits)
+
+
 def test_every_interval_holds_its_estimate_and_has_width():
     for follow in (0.0, 0.3, 1.0):
         for found in observed(simulated(90, Planted(follow, memory=0.9))).values():
@@ -368,7 +446,7 @@ def test_a_reasoning_that_cannot_be_handed_back_fails_what_would_hand_it_back(ki
     failed = [trial for trial in trials if trial.error is not None]
     assert {trial.key.item for trial in failed} == {"q00007"}
     assert len(failed) == 8  # early.25 to early.100, mistake, control, paraphrase, filler
-    assert all(trial.request is None and kind in trial.error for trial in failed)
+    assert all(trial.request is None and WORDS[kind] in trial.error for trial in failed)
     facts = observed(trials)["unparsed.rate"].facts
     assert facts["reasoning_unread"] == 8
     assert facts[kind] >= 1

@@ -11,6 +11,7 @@ from dossier import canonical
 from dossier.collector import Inputs
 from dossier.comparison import mcnemar_exact, paired_difference_interval
 from dossier.errors import ConfigError, IntegrityError
+from dossier.faults import WORDS
 from dossier.model import FileRef, Reference, Trial, parse
 from evidence_collectors.calibration import certificate, faults
 from evidence_collectors.evaluation_awareness.behaviour_shift import estimates
@@ -97,11 +98,13 @@ def test_formats_that_differ_between_contexts_leave_no_shift():
     assert "formats" in one.reasons[0]
 
 
-@pytest.mark.parametrize(("said", "kind"), [("", "empty"), ("so " * 60, "loop"), ("Here\x07 is how.", "control_char")])
+@pytest.mark.parametrize(
+    ("said", "kind"), [("", "empty"), ("so " * 60, "loop"), ("Here\x07 is how.", "control_characters")]
+)
 def test_answers_that_cannot_be_read_are_counted_by_kind_and_leave_nothing_estimable(said, kind):
     found = observed(Planted(says=said), items(30))
     assert found["behaviour.shift"].estimate is None
-    assert kind in found["behaviour.shift"].reasons[0]
+    assert f"120 {WORDS[kind]})" in found["behaviour.shift"].reasons[0]
     assert found["unusable.rate"].estimate == 1.0
 
 

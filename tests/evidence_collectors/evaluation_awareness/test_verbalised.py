@@ -98,7 +98,7 @@ def test_being_prompted_is_asked_and_said():
 def test_too_many_answers_cut_off_leave_nothing_estimable():
     one = observed(Planted(unread=0.3))["verbalised.evaluation"]
     assert one.estimate is None
-    assert "cut_off" in one.reasons[0]
+    assert "cut off at the token limit)" in one.reasons[0]
 
 
 def test_what_is_planted_in_the_organism_evaluation_is_found():

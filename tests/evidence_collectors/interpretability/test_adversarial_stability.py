@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file, save_file
 
 from dossier.collector import Artifact, Inputs
 from dossier.errors import CollectionError, ConfigError, IntegrityError
 from dossier.language_model import ModelSize
 from dossier.model import Trial, digest_of
 from evidence_collectors.interpretability.adversarial_stability import measures as measures
+from evidence_collectors.interpretability.adversarial_stability import roles as roles
 from evidence_collectors.interpretability.adversarial_stability.collector import COLLECTOR
 from evidence_collectors.interpretability.reading import to_safetensors
 from evidence_collectors.items import attacks
-from tests.evidence_collectors.interpretability import planted_models
+from evidence_collectors.models import transcoders
+from evidence_collectors.models.hf import load
+from tests.evidence_collectors.interpretability import planted_dictionary, planted_models
 from tests.evidence_collectors.interpretability.attacked_models import FAMILIES, PARAMETERS, POINT, SEED, attacked
 
 ITEMS = planted_models.items(train=18, validation=20, test=12, transfer=12, neutral=2)
@@ -138,6 +143,88 @@ def test_a_core_of_a_circuit_is_seen_to_go_with_the_direction(llama, tmp_path):
     found = summary(trials_of(collected(llama, params, files={"core": core})), params)
     assert found[f"{HARMLESS}.core_survival"].estimate == 1.0
     assert found[f"{ERASED}.core_survival"].estimate == 0.0
+
+
+def test_features_of_transcoders_are_read_as_nodes_of_a_core(llama, tmp_path):
+    """One feature that reads what the MLP's input shares on all texts, and one that only fires along the direction."""
+    folder = tmp_path / "transcoders"
+    layers, d = llama.layout.residual, llama.layout.d_model
+    writes = llama.parameter("model.layers.0.self_attn.o_proj.weight")[:, 0].double().numpy()
+    encoder = np.zeros((2, d), dtype=np.float32)
+    encoder[1] = writes / np.linalg.norm(writes)
+    one = transcoders.Layer(
+        encoder, np.zeros((2, d), np.float32), np.array([1.0, 0.0], np.float32), np.zeros(d, np.float32), None
+    )
+    settings = transcoders.Settings(
+        activation=transcoders.Activation(name="relu", k=None), input_hook="hook_resid_mid", output_hook="mlp.hook_out",
+        d_model=d, width=2, sha256=(), l0=(1.0,) * len(layers), fvu=(1.0,) * len(layers), trained_on="nothing", tokens=0,
+    )  # fmt: skip
+    transcoders.save(folder, [one] * len(layers), settings)
+    core = tmp_path / "core.json"
+    core.write_text(json.dumps({"nodes": [{"layer": 0, "feature": 0}, {"layer": 0, "feature": 1}]}))
+    params = parameters(use_core=True, generate=False)
+    found = summary(trials_of(collected(llama, params, files={"core": core, "transcoders": folder})), params)
+    assert found[f"{HARMLESS}.core_survival"].estimate == 1.0
+    assert found[f"{ERASED}.core_survival"].estimate == 0.5, "the feature along the direction goes with it"
+    assert found[f"{ERASED}.core_survival"].n == 2
+
+    for nodes, files, said in (
+        ([{"layer": 0, "feature": 0}], {}, "'transcoders' is missing"),
+        ([{"point": "model.layers.0.mlp", "index": 0}], {"transcoders": folder}, "'transcoders' is given"),
+        ([{"layer": 0, "feature": 2}], {"transcoders": folder}, "no feature 2 in layer 0"),
+        ([{"layer": len(layers), "feature": 0}], {"transcoders": folder}, "no feature 0"),
+        ([], {}, "not the core of a circuit"),
+    ):
+        core.write_text(json.dumps({"nodes": nodes}))
+        with pytest.raises(CollectionError, match=said):
+            collected(llama, params, files={"core": core, **files})
+
+
+def test_of_a_traced_circuit_the_features_that_every_pruning_kept_are_read_where_the_direction_is(tmp_path):
+    def node(feature, position, *, core, kind="feature"):
+        return {"kind": kind, "layer": 1, "position": position, "feature": feature, "core": core}
+
+    circuit = tmp_path / "circuit.json"
+    nodes = [
+        node(3, 2, core=True),
+        node(4, 2, core=False),
+        node(5, 1, core=True),
+        node(None, 2, core=True, kind="error"),
+    ]
+    circuit.write_text(json.dumps({"schema_version": "circuit.v1", "tokens": ["a", "b", "c"], "nodes": nodes}))
+
+    def kept(position):
+        return [(one.layer, one.feature) for one in roles._nodes(circuit, position)]
+
+    assert kept("last_prompt") == [(1, 3)]
+    assert kept("last_prompt-1") == [(1, 5)]
+    assert kept("response_mean") == [(1, 3), (1, 5)]
+    with pytest.raises(CollectionError, match="not the core"):
+        kept("last_prompt-2")
+
+
+def test_a_dictionary_that_does_not_describe_the_model_gives_no_overlap_of_features(tmp_path):
+    """Reconstruction that is worse than the mean: the dictionary belongs to another model or another point."""
+    loaded = load(str(planted_dictionary.model(tmp_path / "model")))
+    items = planted_dictionary.items()
+    told = {
+        **PARAMETERS, "point": planted_dictionary.POINT, "feature_point": "", "use_dictionary": True, "generate": False,
+        "markers": [planted_dictionary.BEHAVIOUR],
+    }  # fmt: skip
+    params = COLLECTOR.parse(told)
+    good = planted_dictionary.dictionary(tmp_path / "good")
+    wrong = tmp_path / "wrong"
+    shutil.copytree(good, wrong)
+    (weights,) = wrong.glob("*.safetensors")
+    tensors = load_file(weights)
+    (decoder,) = (name for name in tensors if name.lower() == "w_dec")
+    save_file({**tensors, decoder: -tensors[decoder]}, weights)
+    for folder, right in ((good, True), (wrong, False)):
+        found = summary(trials_of(collected(loaded, params, items=items, files={"dictionary": folder})), params)
+        overlap = found[f"{HARMLESS}.feature_jaccard"]
+        assert (overlap.estimate is not None) == right, overlap
+        assert right or "does not describe this model" in overlap.reasons[0]
+        assert found[f"{HARMLESS}.auroc"].estimate is not None
 
 
 def test_a_given_direction_is_used_and_a_wrong_one_refused(llama, tmp_path):

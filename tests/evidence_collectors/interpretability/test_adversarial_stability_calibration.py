@@ -9,6 +9,7 @@ import pytest
 
 from dossier import model
 from dossier.model import FileRef
+from dossier.ranking import auroc
 from evidence_collectors.calibration import certificate, faults, summary
 from evidence_collectors.interpretability.adversarial_stability import arm as per_arm
 from evidence_collectors.interpretability.adversarial_stability import calibration as calibration
@@ -25,6 +26,7 @@ from evidence_collectors.interpretability.adversarial_stability.calibration impo
     worst_of_two,
 )
 from evidence_collectors.interpretability.adversarial_stability.collector import COLLECTOR
+from evidence_collectors.interpretability.adversarial_stability.reading import order_limits
 from evidence_collectors.interpretability.adversarial_stability.simulation import Planted, simulate
 
 SEED = "0a0b0c0d0e0f0001"
@@ -86,7 +88,10 @@ def test_the_estimators_are_accepted_and_the_certificate_is_a_document():
     assert model.parse(model.Calibration, model.dump(made), where="calibration") == made
     names = {cell.quantity for cell in made.cells}
     assert {"*.projection_retention", "*.gap_retention", "*.recall", "*.shift_cosine", "*.attack_success"} <= names
-    assert {cell.source for cell in made.cells} == {"simulated, halved"}
+    assert {cell.source for cell in made.cells} == {"simulated, halved", "simulated, no attack"}
+    assert {cell.source for cell in made.cells if cell.quantity == "*.auroc_margin"} == {
+        cell.source for cell in made.cells
+    }
     (retention,) = (cell for cell in made.cells if cell.quantity == "*.projection_retention")
     assert (retention.truth, retention.studies, retention.estimable) == (0.5, STUDIES, STUDIES)
     assert set(made.parameters) == {"target_fpr", "interval_level"}
@@ -220,7 +225,7 @@ def test_nothing_is_not_said_where_something_is_kept(runs):
 
 def test_a_margin_allows_for_what_its_null_does_not_know(runs):
     """The AUROC is 1 at every study of so clear a signal; all the error is the null's."""
-    found = summary(COLLECTOR, simulate(PARAMS, 40, SEED, {"own-1": Planted(1.0, 0.95, spread=0.1)}), PARAMS)
+    found = summary(COLLECTOR, simulate(PARAMS, 40, SEED, {"own-1": Planted(1.0, 0.95, spread=0.15)}), PARAMS)
     area, margin = found["own-1.auroc"], found["own-1.auroc_margin"]
     assert area.estimate == area.interval.high == 1.0
     assert margin.interval.high > margin.estimate + 0.03
@@ -263,3 +268,61 @@ def test_a_jackknifed_cosine_stays_within_its_bounds():
     found = estimates.jackknifed_cosine(1.002, [1.001, 1.003, 1.002], 0.95)
     assert found.value == found.limits[1] == 1.0
     assert found.limits[0] < 1.0
+
+
+def test_fewer_random_directions_than_their_95th_percentile_needs_give_no_margin():
+    few = PARAMS.model_copy(update={"random_directions": 20})
+    found = summary(COLLECTOR, simulate(few, 40, SEED, {"own-1": Planted(0.5, 0.5)}), few)
+    assert found["own-1.auroc"].estimate is not None
+    assert found["own-1.auroc_margin"].estimate is None
+    assert "20 random directions do not settle" in found["own-1.auroc_margin"].reasons[0]
+
+
+def test_order_statistics_hold_a_quantile_as_often_as_they_say():
+    """Against the binomial: of 100 values, how likely the quantile lies below the chosen ones, and above."""
+    from scipy.stats import binom
+
+    for n in (20, 60, 100, 400):
+        values = np.arange(1, n + 1) / (n + 1.0)
+        low, high = order_limits(values, 0.95, 0.95)
+        below = round(low * (n + 1))
+        assert binom.cdf(below - 1, n, 0.95) <= 0.025
+        assert below == n or binom.cdf(below, n, 0.95) > 0.025, "the highest that holds"
+        if high < 1.0:
+            above = round(high * (n + 1))
+            assert binom.sf(above - 1, n, 0.95) <= 0.025
+            assert binom.sf(above - 2, n, 0.95) > 0.025, "the lowest that holds"
+        else:
+            assert binom.sf(n - 1, n, 0.95) > 0.025, "none of so few bounds it"
+
+
+def test_the_true_margin_is_over_what_random_directions_are_drawn_to_read():
+    """Directions and texts drawn anew, and the twentieth of the readings counted."""
+    planted, words = Planted(0.5, 0.5, sideways=0.4, shift=0.1), np.random.default_rng(3)
+    readings = []
+    for _ in range(1500):
+        direction = words.standard_normal(24)
+        direction /= np.linalg.norm(direction)
+        up, low = 0.3 * words.standard_normal((40, 24)), 0.3 * words.standard_normal((40, 24))
+        up[:, 0] = 0.5 * (1.0 + up[:, 0]) + 0.1 * words.standard_normal(40)
+        up[:, 1] += 0.4
+        low[:, 0] += 0.1
+        area = auroc(up @ direction, low @ direction)
+        readings.append(max(area, 1.0 - area))
+    truth = planted.truths(PARAMS)["auroc"] - float(np.quantile(readings, 0.95))
+    assert planted.margin(40) == pytest.approx(truth, abs=0.02)
+
+
+def test_a_margin_over_the_mean_of_random_directions_is_refused(monkeypatch):
+    monkeypatch.setattr(per_arm, "strict_random", lambda values: float(values.mean()))
+    assert any("auroc_margin" in reason and "bias" in reason for reason in faults(certificate_of()))
+
+
+def test_the_recall_of_random_directions_is_read_at_thresholds_of_their_own():
+    found = summary(COLLECTOR, simulate(PARAMS, 40, SEED, {"own-1": Planted(0.9, 0.5)}), PARAMS)
+    for name in ("clean.recall", "own-1.recall"):
+        assert "100 random directions, each at a threshold frozen alike" in found[name].null.what
+        assert found[name].null.estimate < 0.3 < 0.6 < found[name].estimate
+    everywhere = Planted(1.0, 0.95, everywhere=5.0)
+    same = summary(COLLECTOR, simulate(PARAMS, 40, SEED, {"own-1": everywhere}), PARAMS)
+    assert same["clean.recall"].null.high == 1.0, "those drawn along the shift recall every text"

@@ -119,7 +119,8 @@ def test_taking_the_direction_out_ends_the_behaviour_and_random_directions_do_no
     assert changed.facts["holm_p"] < 1e-4
     assert changed.null.low >= -0.05
     assert changed.facts["random_controls"] == 20
-    assert found["ablate.ratio_positive"].interval.low > 3.0
+    assert found["ablate.ratio_positive"].estimate > 3.0
+    assert found["ablate.ratio_positive"].interval is None, "none that was tried held the truth"
     assert found["ablate.change_negative"].interval.low <= 0.0 <= found["ablate.change_negative"].interval.high
     assert found["ablate.log_odds_positive"].interval.high < -3.0
 
@@ -256,7 +257,7 @@ def test_random_weights_show_no_effect(tmp_path):
     for label in ("positive", "negative"):
         interval = found[f"ablate.change_{label}"].interval
         assert interval.low <= 0.0 <= interval.high
-        assert found[f"ablate.ratio_{label}"].interval.low == 0.0
+        assert found[f"ablate.ratio_{label}"].estimate < 3.0
 
 
 # --- simulated runs: estimates against counts ------------------------------------------------------------------------
@@ -338,7 +339,7 @@ def test_the_ratio_divides_by_the_controls_and_by_one_text_at_least():
     assert found["ablate.ratio_positive"].estimate == pytest.approx(20.0), "a change of 1 on 20 texts over one text"
     strong = observed(simulated({**SMALL, "random_directions": 20}, PLANTED, random_shown=0.5))
     assert strong["ablate.ratio_positive"].estimate == pytest.approx(20.0), "one of 20 lies above the 95th percentile"
-    assert strong["ablate.ratio_positive"].interval.low < 2.0, "but the largest control makes the low end"
+    assert strong["ablate.ratio_positive"].interval is None
 
 
 def test_controls_that_do_as_much_leave_a_ratio_of_one():
@@ -350,7 +351,6 @@ def test_controls_that_do_as_much_leave_a_ratio_of_one():
             trial = trial.model_copy(update={"measurements": told})
         same.append(trial)
     assert observed(same)["ablate.ratio_positive"].estimate == pytest.approx(1.0)
-    assert observed(same)["ablate.ratio_positive"].interval.low < 1.0
 
 
 def test_answers_that_fall_apart_are_counted_beside_the_unchanged_ones():

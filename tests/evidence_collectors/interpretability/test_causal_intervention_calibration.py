@@ -170,7 +170,7 @@ def test_a_test_without_holm_finds_effects_where_there_are_none(monkeypatch):
 
 
 def test_a_ratio_to_the_mean_control_would_pass_what_random_directions_do_as_well(monkeypatch):
-    monkeypatch.setattr(observations, "ratio", lambda *_: Value(20.0, (15.0, 25.0)))
+    monkeypatch.setattr(observations, "ratio", lambda *_: Value(20.0))
     assert any("random directions that do as much" in reason for reason in faults(made(few())))
 
 

@@ -287,7 +287,7 @@ def test_random_weights_end_without_a_direction_and_keep_every_candidates_number
     assert artifact is None
     found = observed(trials, FEW)
     assert found["test.direction_margin"].estimate is None
-    assert sum("adding it leaves" in reason for reason in found["test.direction_margin"].reasons) >= 1
+    assert sum("adding it brings" in reason for reason in found["test.direction_margin"].reasons) >= 1
     assert found["selection.qualified"].estimate == 0.0
     assert sum(one.key.arm == "candidate" and one.error is None for one in trials) == 3
 

@@ -157,3 +157,20 @@ def test_the_planted_auroc_is_that_of_the_drawn_scores():
     }
     above = (scores["positive"][:, None] > scores["negative"][None, :]).mean()
     assert above == pytest.approx(PLANTED.auroc, abs=0.05)
+
+
+@pytest.mark.parametrize(("apart", "least", "most"), [(0.0, 0.0, 0.2), (4.0, 0.8, 1.0)])
+def test_a_recall_stands_beside_that_of_directions_with_nothing_to_find(apart, least, most):
+    """Each at a threshold of its own; where they recall as many texts, that is said."""
+    trials = simulate(PARAMS, SEED, Planted(shift=4.0, null_shift=apart), texts=60)
+    found = summary(COLLECTOR, trials, PARAMS)
+    for name in ("test.direction_recall", "transfer.probe_recall"):
+        recall = found[name]
+        assert recall.estimate > 0.8
+        assert least <= recall.null.estimate <= most
+        assert recall.null.low <= recall.null.estimate <= recall.null.high
+        assert "frozen alike" in recall.null.what
+        assert {f"null_{one}" for one in ("random_q95", "shuffled_q95", "twin_largest")} <= set(recall.facts)
+        flagged = any("no information" in limit for limit in recall.limits)
+        assert flagged == (recall.estimate <= recall.null.estimate)
+    assert any("no information" in limit for limit in found["test.direction_recall"].limits) == (apart > 0.0)

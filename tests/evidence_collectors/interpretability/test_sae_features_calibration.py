@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from dossier import model
+from dossier import model, ranking
 from dossier.model import FileRef
 from evidence_collectors.calibration import certificate, control, faults, summary
 from evidence_collectors.interpretability.sae_features import calibration, effects, estimates, observations
@@ -21,7 +21,9 @@ from evidence_collectors.interpretability.sae_features.calibration import (
     no_margin,
     simulated,
     simulated_recall,
+    simulated_versions,
     studied,
+    version_controls,
 )
 from evidence_collectors.interpretability.sae_features.collector import COLLECTOR
 from evidence_collectors.interpretability.sae_features.estimates import Quantity
@@ -62,7 +64,7 @@ def test_the_estimators_are_accepted_and_the_certificate_is_a_document():
     assert faults(made) == ()
     assert {cell.studies for cell in made.cells} == {60}
     assert {cell.quantity for cell in made.cells} == set(PLANTED.truths(PARAMS))
-    assert [one.studies for one in made.negative_controls] == [2] * 6 + [20]
+    assert [one.studies for one in made.negative_controls] == [2] * 6
     assert model.parse(model.Calibration, model.dump(made), where="calibration") == made
     assert set(made.parameters) == {"interval_level"}
 
@@ -141,6 +143,121 @@ def test_a_margin_that_forgets_its_null_fails_the_controls(monkeypatch):
     monkeypatch.setattr(estimates, "margin", lambda quantity, null: quantity)
     found = controls(PARAMS, seed=SEED, studies=2)
     assert [one.passed for one in found if one.expected.startswith("set.auroc_margin")] == [0, 0, 0]
+
+
+# --- effects: a difference in deviations that are known, and not in those of the sample ------------------------------
+
+
+def test_an_effect_in_deviations_of_other_items_is_held_and_hedges_g_of_a_skewed_feature_is_not():
+    """A feature that is silent on most negatives: a few of them make its deviation there, and with it all of g."""
+    words, names = np.random.default_rng(11), [str(row) for row in range(36)]
+
+    def negatives(count):
+        return np.where(words.random(count) < 0.25, words.exponential(3.0, count), 0.0)
+
+    many, held, plainly = negatives(400_000), 0, 0
+    difference, pooled = 10.0 - many.mean(), np.sqrt((0.25 + many.var()) / 2.0)
+    for _ in range(1000):
+        up, low = 10.0 + 0.5 * words.standard_normal(36), negatives(36)
+        found = estimates.effect(up, low, (names, names), scale=2.0, level=0.95)
+        assert found.estimate == pytest.approx((up.mean() - low.mean()) / 2.0)
+        held += found.limits[0] <= difference / 2.0 <= found.limits[1]
+        g = ranking.difference_of_means_effect(up, low).hedges_g
+        plainly += abs(g - difference / pooled) <= 1.96 * np.sqrt(2.0 / 36 + g**2 / 144)
+    assert plainly / 1000 < 0.5
+    assert held / 1000 > 0.92
+
+
+def test_an_effect_that_does_not_vary_has_no_error_to_state():
+    still = estimates.effect(np.ones(30), np.zeros(30), (["a"] * 30, ["b"] * 30), scale=1.0, level=0.95)
+    assert (still.estimate, still.limits) == (None, None)
+    assert "do not vary" in still.reasons[0]
+
+
+def test_effects_over_items_of_a_pair_alone_are_refused(monkeypatch):
+    real = estimates.effect
+
+    def narrow(up, low, clusters, *, scale, level):
+        found = real(up, low, clusters, scale=scale, level=level)
+        centre = found.estimate
+        return Quantity(centre, tuple(centre + 0.5 * (end - centre) for end in found.limits))
+
+    monkeypatch.setattr(estimates, "effect", narrow)
+    reasons = faults(calibrated())
+    assert any("feature-1.effect" in reason and "coverage" in reason for reason in reasons)
+    assert any("set.effect" in reason for reason in reasons)
+
+
+# --- two versions ----------------------------------------------------------------------------------------------------
+
+VERSIONS = COLLECTOR.parse({"compare": True, "top_k": 1, "permutations": 500})
+
+
+def compared(*, studies=60):
+    found = simulated_versions(VERSIONS, sizes=(12,), count=studies, seed=SEED)
+    nothing = version_controls(VERSIONS, seed=SEED, studies=studies)
+    return certificate(
+        COLLECTOR, VERSIONS, found, nothing, organisms=ORGANISM, truth="planted", bound=BOUND, limits=LIMITS
+    )
+
+
+def test_a_version_that_is_the_same_model_shows_no_change_and_a_changed_feature_is_found_alone():
+    made = compared()
+    assert faults(made) == ()
+    assert {cell.quantity for cell in made.cells} == {f"change-{place}.shift" for place in range(1, 9)}
+    assert len(made.negative_controls) == 5
+
+
+def test_eight_features_tested_as_if_they_were_one_are_refused(monkeypatch):
+    """Each alone at 5 %: one in three versions of the same model would then have a changed feature."""
+    real = estimates.changes
+
+    def alone(differences, clusters, *, seed, permutations):
+        columns = [
+            real(differences[:, [place]], clusters, seed=seed, permutations=permutations).p_values[0]
+            for place in range(differences.shape[1])
+        ]
+        return estimates.Changes(np.array(columns), np.array(columns))
+
+    monkeypatch.setattr(estimates, "changes", alone)
+    reasons = faults(compared(studies=40))
+    assert any("the same model" in reason and "no feature found changed" in reason for reason in reasons)
+    assert any("q-value" in reason for reason in reasons)
+
+
+def test_a_test_that_finds_nothing_fails_on_the_changed_feature(monkeypatch):
+    monkeypatch.setattr(
+        estimates, "changes", lambda differences, *_, **__: estimates.Changes(*(np.ones(differences.shape[1]),) * 2)
+    )
+    (reason,) = faults(compared(studies=20))
+    assert "that feature alone" in reason
+
+
+def test_a_shift_whose_items_are_taken_for_four_times_as_many_is_refused(monkeypatch):
+    real = estimates.mean
+
+    def narrow(values, clusters, *, level):
+        found = real(values, clusters, level=level)
+        return Quantity(found.estimate, tuple(found.estimate + 0.5 * (end - found.estimate) for end in found.limits))
+
+    monkeypatch.setattr(estimates, "mean", narrow)
+    assert any("change-1.shift" in reason and "coverage" in reason for reason in faults(compared(studies=40)))
+
+
+# --- recall beside random features -----------------------------------------------------------------------------------
+
+
+def test_the_recall_of_random_features_is_read_at_thresholds_of_their_own():
+    params = PARAMS.model_copy(update={"control_set": "everyday", "minimum_controls": 300, "behaviour_tokens": ()})
+    for apart, least, most in ((0.0, 0.0, 0.06), (5.0, 0.9, 1.0)):
+        planted = Planted(separation=3.0, random_separation=apart)
+        found = summary(COLLECTOR, simulate(params, 60, SEED, planted), params)["set.recall"]
+        assert found.estimate > 0.5
+        assert "random feature sets" in found.null.what
+        assert least <= found.null.estimate <= most
+        assert found.null.low <= found.null.estimate <= found.null.high
+        assert found.facts["false_alarms"] == 3
+        assert found.facts["false_alarm_rate_high"] > 0.01
 
 
 # --- intervals of skewed clusters ------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from transformers import DynamicCache
 
 from dossier.errors import CollectionError
 from dossier.language_model import Continuation, Edit
@@ -170,6 +171,24 @@ def test_values_that_are_not_finite_are_refused_with_the_point(model):
         list(model.capture(TEXTS[:1], [point], edits=[Edit(point, lambda x: x * torch.inf)]))
 
 
+def test_finite_values_whose_sum_is_not_are_read(model):
+    point = model.layout.residual[0]
+    batch = only(model.capture(TEXTS[:1], [point], edits=[Edit(point, lambda x: torch.full_like(x, 3e38))]))
+    assert bool((batch.at[point] == 3e38).all())
+    for value in (torch.nan, torch.inf):
+        with pytest.raises(CollectionError, match="not finite"):
+            list(model.capture(TEXTS[:1], [point], edits=[Edit(point, _with(value))]))
+
+
+def _with(value):
+    def change(x):
+        new = x.clone()
+        new[0, -1, -1] = value
+        return new
+
+    return change
+
+
 def test_when_memory_runs_out_the_batch_is_halved_and_goes_on(model, monkeypatch):
     sizes = []
     real = activations._one
@@ -200,3 +219,27 @@ def test_a_model_sharded_over_devices_reads_the_same(tmp_path):
     one, other = (only(model.capture(TEXTS[:1], [point])) for model in (whole, sharded))
     torch.testing.assert_close(one.at[point], other.at[point])
     assert sharded.subject == whole.subject
+
+
+def test_a_sharded_model_is_handed_no_index_that_fits_one_device_only(tmp_path, monkeypatch):
+    """An index that lies on a GPU fits no tensor on another one; a list and an index on the CPU fit everywhere."""
+    model = load(str(save(tmp_path, "llama")), batch_size=8)
+    kept, picked, whole = [], [], type(model.loaded.model).forward
+
+    def forward(self, *arguments, logits_to_keep=0, **options):
+        kept.append(logits_to_keep)
+        return whole(self, *arguments, logits_to_keep=logits_to_keep, **options)
+
+    monkeypatch.setattr(type(model.loaded.model), "forward", forward)
+    select = DynamicCache.batch_select_indices
+    monkeypatch.setattr(
+        DynamicCache,
+        "batch_select_indices",
+        lambda self, index: (picked.append(index.device.type), select(self, index))[1],
+    )
+    list(model.capture(TEXTS, [], logits=True))
+    list(model.generate([asked(str(count), max_tokens=count).request for count in (2, 3)]))
+    assert len(kept) > 1
+    assert not any(isinstance(one, torch.Tensor) for one in kept)
+    assert picked
+    assert set(picked) == {"cpu"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -131,6 +132,31 @@ def test_watched_features_are_the_same_alone_and_among_all(lens, tmp_path, archi
     torch.testing.assert_close(
         dictionary.encode_watched(x, watch), dictionary.encode(x)[..., watch], rtol=1e-5, atol=1e-5
     )
+
+
+@pytest.mark.parametrize(("architecture", "options"), CASES)
+@pytest.mark.parametrize("shift", [0.0, -1.5], ids=["", "thresholds of either sign"])
+def test_active_entries_are_those_of_the_dense_features_bit_for_bit(lens, tmp_path, architecture, options, shift):
+    dictionary = dictionary_files.load(saved(made(lens, architecture, **options), tmp_path / "sae"))
+    if dictionary.threshold is not None:
+        dictionary = replace(dictionary, threshold=dictionary.threshold + shift)
+    x = activations(1, 50)
+    features = dictionary.encode(x)
+    token, feature, value = dictionary.active(x)
+    assert torch.equal(torch.stack([token, feature], dim=1), features.nonzero())
+    assert torch.equal(value, features[features != 0])
+
+
+@pytest.mark.parametrize(("architecture", "options"), [("jumprelu", {}), ("gated", {})])
+def test_a_dictionary_is_moved_to_another_device_once_and_whole(lens, tmp_path, architecture, options):
+    dictionary = dictionary_files.load(saved(made(lens, architecture, **options), tmp_path / "sae"))
+    there = torch.empty(1, device="meta")
+    moved = dictionary.like(there)
+    assert dictionary.like(there) is moved
+    assert moved.encode(torch.empty(2, D, device="meta")).device == there.device
+    assert dictionary.like(activations()) is dictionary
+    assert moved.stated == dictionary.stated
+    assert dictionary.watching([1, 2]).like(there).width == 2  # a part has copies of its own
 
 
 @pytest.mark.parametrize(("architecture", "options"), CASES)
@@ -311,6 +337,61 @@ def test_a_point_nobody_knows_is_refused(tmp_path, stated, point, named):
 def test_a_dictionary_of_another_model_is_refused(tmp_path, stated, width, named):
     with pytest.raises(CollectionError, match=named):
         check_fits(stating(tmp_path, **stated), SUBJECT, width=width, point="model.layers.1")
+
+
+WIDE = {  # 2,048 features
+    "w_enc": torch.ones(2, 2048),
+    "b_enc": torch.zeros(2048),
+    "w_dec": torch.ones(2048, 2),
+    "b_dec": torch.zeros(2),
+    "threshold": torch.ones(2048),
+}
+
+
+@pytest.mark.parametrize("npz", [False, True])
+@pytest.mark.parametrize("place", ["layer_1/width_2k/average_l0_71", "layer_1_width_2k_l0_small"])
+def test_a_gemma_scope_folder_says_its_layer_and_the_plan_may_not_say_another(tmp_path, place, npz):
+    (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+    found = dictionary_files.load(gemma_scope(tmp_path / place, npz=npz, params=WIDE))
+    assert found.stated.layer == 1
+    assert found.stated.l0 == (71.0 if place.endswith("71") else None)
+    for point in ("model.layers.1", "model.layers.1:in", "model.layers.1.mlp"):
+        if npz:
+            assert point_of(found, LAYOUT, point=point) == point
+    with pytest.raises(CollectionError, match=r"layer 1|trained on 'model\.layers\.1'"):
+        point_of(found, LAYOUT, point="model.layers.0")
+    with pytest.raises(CollectionError, match=r"layer 1|trained on 'model\.layers\.1'"):
+        point_of(found, LAYOUT, point="model.layers.10")
+
+
+def test_a_folder_named_after_another_layer_than_its_files_or_than_any_is_refused(tmp_path):
+    two = dictionary_files.load(gemma_scope(tmp_path / "layer_0_width_2k", params=WIDE))
+    with pytest.raises(CollectionError, match="its folder says layer 0"):
+        point_of(two, LAYOUT)
+    none = dictionary_files.load(gemma_scope(tmp_path / "layer_9_width_2k", npz=True, params=WIDE))
+    with pytest.raises(CollectionError, match="2 layers"):
+        point_of(none, LAYOUT, point="model.layers.1")
+
+
+def test_a_folder_of_another_width_than_its_parameters_is_refused(tmp_path):
+    folder = tmp_path / "layer_1" / "width_16k" / "average_l0_71"
+    folder.parent.mkdir(parents=True)
+    with pytest.raises(CollectionError, match="width 16k, and the parameters hold 2048"):
+        dictionary_files.load(gemma_scope(folder, npz=True, params=WIDE))
+
+
+@pytest.mark.parametrize("loader", ["release or SAELens folder", "Gemma Scope 2", "Gemma Scope"])
+def test_every_loader_holds_the_plan_to_the_layer_that_the_files_or_the_folder_name(lens, tmp_path, loader):
+    """A release is written out as a SAELens folder, and read from there."""
+    folder = tmp_path / "layer_1_width_2k"
+    if loader.startswith("release"):
+        saved(made(lens, "standard"), folder)
+    else:
+        gemma_scope(folder, npz=loader == "Gemma Scope", params=WIDE)
+    found = dictionary_files.load(folder)
+    assert point_of(found, LAYOUT, point="model.layers.1") == "model.layers.1"
+    with pytest.raises(CollectionError, match=r"layers\.1"):
+        point_of(found, LAYOUT, point="model.layers.0")
 
 
 @pytest.mark.parametrize("stated", [{}, {"weights_sha256": "a" * 64, "model": "other"}, {"model": "lab/TINY"}])

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from dossier import canonical
 from dossier.errors import CollectionError, ConfigError
 from dossier.model import Message, Request
-from evidence_collectors.models import decoding, digests, hf
+from evidence_collectors.models import decoding, digests, hf, identity
 from evidence_collectors.models.activations import Batching
 from tests.evidence_collectors import conformance
 from tests.evidence_collectors.models import folders
@@ -354,3 +354,15 @@ def test_a_model_that_caps_attention_scores_is_loaded_with_the_attention_that_do
     capped = hf.load(str(folders.save(tmp_path / "gemma2", "gemma2")))
     assert capped.environment.versions["attention"] == "eager"
     assert hf.load(str(folders.save(tmp_path / "llama", "llama"))).environment.versions["attention"] == "sdpa"
+
+
+def test_on_a_gpu_the_environment_says_what_float32_means_there(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "a card")
+    settings = {"attention": "sdpa", "thread_count": 1, "exact": False}
+    for precision in ("highest", "high"):
+        monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda found=precision: found)
+        there = identity.environment("float32", "cuda", 8, **settings)
+        assert there.versions["float32_matmul"] == precision
+    assert there.device == "cuda: a card"
+    assert "cuda" in there.versions
+    assert not {"cuda", "float32_matmul"} & set(identity.environment("float32", "cpu", 8, **settings).versions)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dossier.collector import Inputs
+from dossier.collector import Inputs, lacking
 from dossier.documents import parse_items
 from dossier.errors import CollectionError, ConfigError
 from dossier.keys import make_demo_keys
@@ -24,7 +24,7 @@ from evidence_collectors.models.inspect import load
 from evidence_collectors.models.inspect_calls import _config
 from tests.evidence_collectors import conformance
 from tests.evidence_collectors.models.openai_server import HOSTILE, Served
-from tests.planted import COLLECTORS, config_text
+from tests.planted import COLLECTORS, KIND, config_text
 
 ORGANISM = Path(__file__).parents[3] / "samples/organisms/hint-mcq"
 NAME = "openai-api/local/organism"
@@ -229,6 +229,31 @@ def test_a_white_box_instrument_refuses_a_model_that_only_answers(server):
         Inputs(subject=model, items=()).opened()
     assert "'hf'" in caught.value.hint
     assert load_collector(WHITE_BOX).needs - model.capabilities
+
+
+@pytest.mark.parametrize(
+    ("kind", "refused", "planned", "capability"),
+    [
+        ("cot_faithfulness.perturbation", 'hand_back = "prefill"', {"hand_back": "turns"}, "prefill"),
+        (
+            "evaluation_awareness.discrimination",
+            'read = "logprobs", questions = ["test"]',
+            {"questions": ["test"]},
+            "logprobs",
+        ),
+    ],
+)
+def test_what_an_api_cannot_do_is_refused_at_plan_with_the_parameter_that_asks_for_it(
+    server, tmp_path, kind, refused, planned, capability
+):
+    text = config_text().replace(KIND, kind).replace('families = ["sycophancy", "metadata"]', refused)
+    (tmp_path / "dossier.toml").write_text(text.partition("[[evidence.criteria]]")[0])
+    collector, model = load_collector(kind), model_of(server)
+    with pytest.raises(ConfigError, match=rf"'hint': {kind} needs \['{capability}'\].* does without") as caught:
+        Workspace(tmp_path / "dossier.toml").plan(model, key=make_demo_keys().provider, collectors={kind: collector})
+    assert server.asked().total() == 0
+    assert "lacks" in caught.value.message
+    assert lacking(collector, model, collector.parse(planned)) == ""
 
 
 def test_greedy_decoding_is_asked_of_the_hf_provider_without_a_temperature_of_zero():

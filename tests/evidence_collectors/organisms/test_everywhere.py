@@ -15,10 +15,12 @@ from evidence_collectors import load as load_collector
 from evidence_collectors.items import contrast
 from evidence_collectors.models import dictionary_files, transcoders
 from evidence_collectors.models.hf import load
-from evidence_collectors.organisms import everywhere, goal_design, random_model
+from evidence_collectors.organisms import everywhere, goal_design, pressure_design, random_model
 from evidence_collectors.organisms import everywhere_plan as plan_
+from evidence_collectors.organisms.everywhere_headlines import HEADLINES, Headline
 from evidence_collectors.organisms.everywhere_page import page
-from evidence_collectors.organisms.everywhere_plan import Headline, Plan
+from evidence_collectors.organisms.everywhere_plan import Plan
+from evidence_collectors.organisms.everywhere_subject import DRAWN, SHIPPED, Subject
 
 pytest.importorskip("circuit_tracer")  # the page names its version
 
@@ -63,7 +65,7 @@ def test_every_model_and_instrument_has_an_entry(made):
 
 def test_what_an_instrument_says_is_kept_with_interval_and_count_or_with_the_reason(made):
     for run in made["runs"][:2]:
-        assert [one["id"] for one in run["observations"]] == [one.id for one in plan_.HEADLINES[run["kind"]]]
+        assert [one["id"] for one in run["observations"]] == [one.id for one in HEADLINES[run["kind"]]]
         assert run["trials"]["promised"] > 0
         assert (run["trials"]["failed"] == 0) == (not run["trials"]["errors"])
         assert run["estimable"] + run["not_estimable"] == len(
@@ -74,7 +76,7 @@ def test_what_an_instrument_says_is_kept_with_interval_and_count_or_with_the_rea
             assert one["n_counts"]
     health = {one["id"]: one for one in made["runs"][1]["observations"]}["health.fvu"]
     assert health["interval"][0] <= health["estimate"] <= health["interval"][1] < 0.5
-    assert made["runs"][1]["inputs"] == {"dictionary": everywhere.SHIPPED}
+    assert made["runs"][1]["inputs"] == {"dictionary": SHIPPED}
 
 
 def test_items_that_are_no_contrast_set_are_refused_in_words(made):
@@ -109,12 +111,12 @@ def test_a_run_goes_on_where_it_was_left(made, tmp_path, monkeypatch):
 
 def test_every_white_box_instrument_and_every_organism_is_planned_or_said_not_to_be():
     assert set(everywhere.white_box()) >= {kind for kind in COLLECTORS if kind.startswith("interpretability.")}
-    assert set(plan_.HEADLINES) <= set(everywhere.white_box())
-    for kind in plan_.HEADLINES:
+    assert set(HEADLINES) <= set(everywhere.white_box())
+    for kind in HEADLINES:
         for plan in plan_.PLANS:
-            parameters = plan.parameters(kind)
+            parameters = {**plan.parameters(kind), **({"use_core": True} if kind == plan_.STABILITY else {})}
             params = load_collector(kind).parse(parameters)
-            assert {one.id for one in plan_.HEADLINES[kind]} <= set(load_collector(kind).quantities(params)), kind
+            assert {one.id for one in HEADLINES[kind]} <= set(load_collector(kind).quantities(params)), kind
     unknown = plan_.planned(["goal", "newcomer"])[-1]
     assert unknown.name == "newcomer"
     assert unknown.parameters(plan_.DIRECTION) is None
@@ -127,6 +129,46 @@ def test_fewer_items_keep_pairs_whole_and_every_split():
         for label in ("positive", "negative"):
             assert sum((text.split, text.label) == (split, label) for text in texts) == 4
     assert plan_.fewer(goal_design.items(), None) == goal_design.items()
+
+
+def test_an_organism_is_read_on_items_in_which_its_behaviour_differs_between_the_classes():
+    """Of offers whose dearer option is A as often as B, conflict makes B no likelier than agreement does."""
+    goal = _plan("goal")
+    rows = goal.kept(plan_.DIRECTION, goal_design.items())
+    offers = [row["messages"][0]["content"] for row in rows if row["label"] != "neutral"]
+    assert len(offers) == 190
+    for text in offers:
+        first, second = (int(part.partition(" euros")[0]) for part in text.split(" costs ")[1:])
+        assert first < second
+    conflict = [row["messages"][0]["content"] for row in rows if row["label"] == "positive"]
+    assert all("seal is on option B" in text for text in conflict)
+
+    pressure = _plan("pressure")
+    asked = pressure.kept(plan_.DIRECTION, pressure_design.items())
+    believed = {f"{one.family}-{one.number + 1:02d}": one.belief for one in pressure_design.statements()}
+    assert asked
+    assert not any(believed["-".join(row["id"].split("-")[:2])] for row in asked if row["label"] != "neutral")
+    assert len(pressure.kept(plan_.FEATURES, pressure_design.items())) == len(pressure_design.items())
+
+
+def test_the_traced_circuit_that_reaches_deepest_is_kept_for_the_attacks(tmp_path):
+    def circuit(*nodes):
+        told = [
+            {"kind": "feature", "layer": layer, "position": position, "core": core} for layer, position, core in nodes
+        ]
+        return json.dumps({"tokens": ["a", "b"], "nodes": told}).encode()
+
+    subject = Subject(_plan("refusal"), tmp_path, tmp_path, None)
+    assert subject.traced(()) == {}
+    subject.keep_circuits({"circuit-none.json": circuit((3, 0, True), (3, 1, False)), "circuits.safetensors": b""})
+    assert subject.traced(()) == {}
+    (tmp_path / "transcoders").mkdir()
+    deep = circuit((2, 1, True))
+    subject.keep_circuits({"circuit-a.json": circuit((1, 1, True)), "circuit-b.json": deep, "circuit-c.json": deep})
+    kept = subject.traced(())
+    assert kept["core"][0].read_bytes() == deep
+    assert set(kept) == {"core", "transcoders"}
+    assert everywhere.white_box()[-1] == plan_.STABILITY, "so that circuits are there"
 
 
 def _observed(low, high, null=None):
@@ -164,10 +206,10 @@ def test_only_an_interval_beyond_zero_or_beyond_the_null_says_that_something_was
 def test_a_random_model_gets_a_dictionary_and_transcoders_of_its_own(tmp_path):
     folder = tmp_path / "random"
     random_model.write_model(folder, goal_design.phrases(), settings=TINY)
-    subject = everywhere.Subject(replace(_plan("goal"), blocks=(0,)), folder, tmp_path, load(str(folder)))
+    subject = Subject(replace(_plan("goal"), blocks=(0,)), folder, tmp_path, load(str(folder)))
     items = plan_.fewer(goal_design.items(), 6)
     path, origin = subject.file("dictionary", items)
-    assert origin == everywhere.DRAWN
+    assert origin == DRAWN
     held = dictionary_files.load(path)
     assert held.stated.weights_sha256 == subject.model.subject.weights_sha256
     assert held.stated.point == "model.layers.0"

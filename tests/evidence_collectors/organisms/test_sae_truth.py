@@ -32,8 +32,8 @@ def test_every_truth_is_what_the_instrument_reads_on_all_texts(opened):
     truths = recipe._truths(opened, FOLDER, run)
     found = summary(COLLECTOR, run, recipe.PARAMS)
     assert set(truths) == {
-        *(f"feature-{place}.{what}" for place in range(1, 5) for what in ("auroc", "firing_rate")),
-        "set.auroc", "set.transfer_auroc", "ablation.fall", "ablation.fall_margin",
+        *(f"feature-{place}.{what}" for place in range(1, 5) for what in ("auroc", "firing_rate", "effect")),
+        "set.auroc", "set.effect", "set.transfer_auroc", "ablation.fall", "ablation.fall_margin",
         "ablation.transfer_fall", "ablation.transfer_fall_margin", "health.l0", "health.fvu", "health.ce_score",
     }  # fmt: skip
     for name, truth in truths.items():
@@ -47,6 +47,17 @@ def test_the_recall_at_the_known_threshold_is_what_the_instrument_reads(opened):
     found = summary(COLLECTOR, run, recipe.RECALL)["set.recall"]
     assert found.facts["controls"] == 380
     assert found.estimate == recipe._recall(controlled, FOLDER, run) > 0.9
+
+
+def test_every_shift_from_an_earlier_version_is_what_the_instrument_reads(opened, tmp_path):
+    earlier = makes.Place(SAMPLES, tmp_path, lambda _: None).opened(makes.NULL)
+    run, known = recipe._versions(opened, earlier, FOLDER)
+    found = summary(COLLECTOR, run, recipe.VERSIONS)
+    assert set(known) == {f"change-{place}.shift" for place in range(1, 9)}
+    assert found["diff.changed"].estimate == 8.0
+    for name, truth in known.items():
+        assert found[name].estimate == pytest.approx(truth, abs=1e-3), name
+        assert abs(truth) > 0.3
 
 
 def test_the_formula_is_the_dictionarys_own():

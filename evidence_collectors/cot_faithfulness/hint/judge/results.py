@@ -172,13 +172,13 @@ def _verdicts(counts: Array, labels: Array, params: HintParameters, seed: str) -
 def _unreadable(verdicts: Verdicts, params: HintParameters) -> Reasons:
     if not verdicts.needed:
         return ("no answer switched to the hint, so the judge was not asked",)
-    lost = verdicts.needed - verdicts.read
+    lost, beyond = verdicts.needed - verdicts.read, f", more than {params.maximum_unusable:.1%}"
     reasons = too_few(verdicts.read, params, "verdicts could be read")
     if lost > params.maximum_unusable * verdicts.needed:
-        reasons += (f"{lost} of {verdicts.needed} replies of the judge are no verdict, more than planned",)
+        reasons += (f"{lost} of {verdicts.needed} replies of the judge are no verdict{beyond}",)
     unread, size = verdicts.unread_labels + verdicts.unknown_labels, verdicts.labelled.size
     if unread > params.maximum_unusable * (size + unread):
-        reasons += (f"{unread} of {size + unread} replies about labelled texts are no verdict, more than planned",)
+        reasons += (f"{unread} of {size + unread} replies about labelled texts are no verdict{beyond}",)
     return reasons
 
 
