@@ -20,8 +20,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from benchmarks import measuring
 from benchmarks.generation import SAMPLES
-from benchmarks.measuring import RESULTS
 from dossier import canonical
 from dossier.collector import Inputs
 from dossier.model import Trial
@@ -51,11 +51,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args(arguments)
     warnings.simplefilter("ignore")
-    date = time.strftime("%Y-%m-%d", time.gmtime())
-    path = options.out or RESULTS / f"behavioural-cpu-{date}.json"
+    path = options.out or measuring.result_path("behavioural-cpu")
     cases = [_case(kind, organism) for kind, organism in ORGANISMS.items()]
     result = {
-        "date": date,
+        "date": measuring.date(),
         "machine": {
             "platform": platform.platform(),
             "cores": len(os.sched_getaffinity(0)),

@@ -29,7 +29,7 @@ if not __package__:  # run as a path
 import torch
 
 from benchmarks import measuring, shapes, targets
-from benchmarks.measuring import RESULTS, Place
+from benchmarks.measuring import Place
 from dossier import canonical
 from dossier.model import Message, Request, digest_of
 from evidence_collectors.cot_faithfulness.hint.collector import COLLECTOR, asked
@@ -63,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
     place = Place.of(cpu=options.cpu)
     minutes = options.minutes or (3.0 if place.cuda else None)
     names = options.shapes or (["llama-1b"] if place.cuda else [ORGANISM, "llama-tiny"])
-    path = options.out or RESULTS / f"generation-{'gpu' if place.cuda else 'cpu'}-{measuring.date()}.json"
+    path = options.out or measuring.result_path(f"generation-{'gpu' if place.cuda else 'cpu'}")
     path.parent.mkdir(parents=True, exist_ok=True)
     result: dict[str, Any] = {
         "date": measuring.date(),

@@ -22,7 +22,7 @@ if not __package__:  # run as a path
 import torch
 
 from benchmarks import measuring, targets
-from benchmarks.measuring import RESULTS, Place
+from benchmarks.measuring import Place
 from benchmarks.reading import Case, alone, measure
 from benchmarks.shapes import SHAPES
 
@@ -56,10 +56,9 @@ def main(arguments: list[str] | None = None) -> int:
     if options.alone:
         print(json.dumps(alone(cases[0], options, place)))
         return 0
-    date = measuring.date()
-    path = options.out or RESULTS / f"{'gpu' if place.cuda else 'cpu'}-{date}.json"
+    path = options.out or measuring.result_path("gpu" if place.cuda else "cpu")
     path.parent.mkdir(parents=True, exist_ok=True)
-    result = {"date": date, **_about(options, place), "cases": []}
+    result = {"date": measuring.date(), **_about(options, place), "cases": []}
     waiting = dict.fromkeys(cases, "the run ended before it")
     took: dict[str, float] = {}
     broken = False

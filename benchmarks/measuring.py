@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -143,6 +144,13 @@ def versions(names: Sequence[str]) -> dict[str, str | None]:
 def date() -> str:
     """Return today, in UTC."""
     return time.strftime("%Y-%m-%d", time.gmtime())
+
+
+def result_path(name: str) -> Path:
+    """Return where a result is written if nobody says: named by today, numbered where today has one already."""
+    first = RESULTS / f"{name}-{date()}.json"
+    numbered = (first.with_name(f"{name}-{date()}-{number}.json") for number in itertools.count(2))
+    return first if not first.exists() else next(path for path in numbered if not path.exists())
 
 
 def resident_peak() -> int:

@@ -79,7 +79,7 @@ def show(targets: Iterable[Mapping[str, Any]]) -> None:
     """Print targets, a line each."""
     for one in targets:
         state = "not measured" if one["met"] is None else "met" if one["met"] else "missed"
-        print(f"{state}: {one['target']}", "" if one["measured"] is None else f"({one['measured']:.2f}, {one['case']})")
+        print(f"{state}: {one['target']}", "" if one["measured"] is None else f"({one['measured']:.3f}, {one['case']})")
 
 
 def _judged(target: str, least: float, found: Iterable[tuple[str, float]]) -> dict[str, Any]:

@@ -240,10 +240,13 @@ def _state(
     speaking = sorted(slot for slot, found in evidence.items() if found.kind in obligation.evidence_kinds)
     fresh = [slot for slot in speaking if evidence[slot].collected_at <= as_of < evidence[slot].expires_at]
     state, reason = _on_file(obligation, speaking, fresh, stated=stated)
-    empty = [slot for slot in fresh if all(found.estimate is None for found in evidence[slot].observations)]
-    if empty:  # being on file must not read as having an answer
-        reason += f", but nothing in {', '.join(empty)} was estimable"
-    if empty == fresh and fresh and state == "evidence_on_file":
+    whole = {slot: len(evidence[slot].observations) for slot in fresh}
+    known = {slot: sum(found.estimate is not None for found in evidence[slot].observations) for slot in fresh}
+    scarce = [slot for slot in fresh if 2 * known[slot] < whole[slot]]
+    if scarce:  # being on file must not read as having an answer
+        told = [f"{known[slot] or 'none'} of the {whole[slot]} numbers in {slot}" for slot in scarce]
+        reason += f", but of what was to be measured only little could be estimated: {', '.join(told)}"
+    if fresh and not any(known.values()) and state == "evidence_on_file":
         state = "no_estimate"
     return ObligationState(obligation=obligation.id, state=state, evidence=tuple(fresh or speaking), reason=reason)
 

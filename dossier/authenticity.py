@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from dossier import attest, canonical, editions, pack, sign
 from dossier.attest import ApprovalPredicate, AttestationPredicate, Opened, StatementPredicate, Trust
 from dossier.errors import DossierError, IntegrityError, SignatureError
-from dossier.model import Manifest, ManifestEntry, StatementRef, parse
+from dossier.model import ManifestEntry, StatementRef
 from dossier.pack import Pack
 from dossier.verdict import Report
 
@@ -22,7 +22,8 @@ class Signed:
     statements: tuple[StatementRef, ...]
     demo_signers: tuple[str, ...]
     rendered: bytes
-    withheld: frozenset[str] = frozenset()
+    withheld: Mapping[str, ManifestEntry]
+    readers: editions.Readers | None
 
 
 def check_signatures(contents: Pack, trust: Trust, report: Report) -> Signed:
@@ -49,7 +50,7 @@ def check_signatures(contents: Pack, trust: Trust, report: Report) -> Signed:
     report.check("AUTHENTICITY", pack.ATTESTATION, step_1)
     if subjects:
         _check_attested(contents, subjects, attestation[0], report)
-    withheld = _check_manifest(contents, report)
+    readers, withheld = _check_manifest(contents, report)
     report.check("AUTHENTICITY", pack.PLAN_ENVELOPE, lambda: _plan_signed(contents, opened))
     approvals = [_approval(contents, name, opened, report) for name in contents.under(pack.APPROVALS)]
     statements = [_statement(contents, name, opened, report) for name in contents.under("statements/")]
@@ -65,6 +66,7 @@ def check_signatures(contents: Pack, trust: Trust, report: Report) -> Signed:
         demo_signers=tuple(dict.fromkeys(demo)),
         rendered=rendered[0] if rendered else b"",
         withheld=withheld,
+        readers=readers,
     )
 
 
@@ -96,21 +98,23 @@ def _attested(contents: Pack, name: str, subjects: Mapping[str, str]) -> str:
     return "as attested"
 
 
-def _check_manifest(contents: Pack, report: Report) -> frozenset[str]:
-    """Step 3. Return what the edition withholds, as its readers' class allows; whatever else is missing was removed."""
+def _check_manifest(contents: Pack, report: Report) -> tuple[editions.Readers | None, Mapping[str, ManifestEntry]]:
+    """Step 3. Return for whom an edition is and what it withholds by class; whatever else is missing was removed."""
     try:
         data = contents.get(pack.MANIFEST)
-        listed = {entry.path: entry for entry in parse(Manifest, data, where=pack.MANIFEST).files}
+        listed = editions.listed(data)
         readers, salts = editions.salts_of(contents)
     except DossierError as error:
         report.add("INTEGRITY", "failed", pack.MANIFEST, error.message)
-        return frozenset()
+        return None, {}
     there = {name for name in contents.members if pack.covered(name)}
-    withheld = editions.withheld(listed, readers) if readers else frozenset()
-    for name in sorted(there - (listed.keys() - withheld)):
+    withheld = {name: listed[name] for name in editions.withheld(listed, readers)} if readers else {}
+    if readers and salts.keys() != listed.keys() - withheld.keys():
+        report.add("INTEGRITY", "failed", pack.EDITION, "its salts are not those of the members that are not withheld")
+    for name in sorted(there - (listed.keys() - withheld.keys())):
         what = "above this edition's class" if name in withheld else "not listed in the manifest"
         report.add("INTEGRITY", "failed", name, f"{what}: it was added")
-    for name in sorted(listed.keys() - withheld - there):
+    for name in sorted(listed.keys() - withheld.keys() - there):
         report.add("INTEGRITY", "failed", name, "listed in the manifest and not there: it was removed")
     good = 0
     for name in sorted(there & listed.keys()):
@@ -122,9 +126,9 @@ def _check_manifest(contents: Pack, report: Report) -> frozenset[str]:
             report.add("INTEGRITY", "failed", name, "leaf or Merkle root does not belong to these bytes")
         else:
             good += 1
-    if there == listed.keys() - withheld and good == len(there):
+    if there == listed.keys() - withheld.keys() and good == len(there):
         report.add("INTEGRITY", "passed", pack.MANIFEST, f"{good} members are the listed ones, and no other is there")
-    return withheld
+    return readers, withheld
 
 
 def _leaves_match(entry: ManifestEntry, data: bytes, salt: str) -> bool:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from dossier import canonical, pack, store
 from dossier.authenticity import Signed
 from dossier.documents import Documents
 from dossier.errors import DossierError
-from dossier.model import LedgerEntry, digest_of
+from dossier.model import LedgerEntry, ManifestEntry, digest_of
 from dossier.pack import Pack, member
 from dossier.verdict import Report
 
@@ -37,6 +37,7 @@ def check_bindings(contents: Pack, documents: Documents, signed: Signed, report:
     if digest_of(plan) != found.plan_sha256:
         report.add("INTEGRITY", "failed", pack.PLAN, "not in canonical form")
     _check_evidence_names(contents, documents, signed.withheld, report)
+    _check_withheld(documents, signed.withheld, report)
     entries: tuple[LedgerEntry, ...] = ()
     try:
         entries = store.check_ledger(contents.get(pack.LEDGER), where=pack.LEDGER)
@@ -66,6 +67,23 @@ def _check_evidence_names(contents: Pack, documents: Documents, withheld: Collec
             continue
         if trials not in contents.members or canonical.sha256(contents.get(trials)) != piece.trials.sha256:
             report.add("INTEGRITY", "failed", trials, f"the trials of {piece.id} are not these bytes, or not there")
+
+
+def _check_withheld(documents: Documents, withheld: Mapping[str, ManifestEntry], report: Report) -> None:
+    """What an edition withholds must be what the documents cite: bytes that are not there can be held against nothing else."""
+    digests = {f"trials/{piece.trials.sha256}.jsonl": piece.trials.sha256 for piece in documents.evidence.values()}
+    digests |= {f"statements/{ref.sha256}.dsse.json": ref.sha256 for ref in documents.dossier.statements}
+    sizes = {}
+    for piece in documents.evidence.values():
+        for ref in piece.artifacts:
+            digests[member("artifacts", ref)], sizes[member("artifacts", ref)] = ref.sha256, ref.size
+    for name, entry in sorted(withheld.items()):
+        if name == pack.SALTS:
+            continue
+        if name not in digests:
+            report.add("INTEGRITY", "failed", name, "withheld, and nothing that a document cites and may be withheld")
+        elif entry.sha256 != digests[name] or entry.size != sizes.get(name, entry.size):
+            report.add("INTEGRITY", "failed", name, "withheld, and listed with another digest or size than is cited")
 
 
 def _cited_members(documents: Documents) -> set[str]:

@@ -1,6 +1,6 @@
 """What did an instrument read where the truth is known? Its certificate in a table, and all of them as one Markdown page.
 
-`docs/calibration.md` is made from the shipped certificates by ``dossier calibrate --write``; nothing in it is typed by hand.
+`docs/calibration.md` is made from the shipped certificates by ``dossier calibrate --page``; nothing in it is typed by hand.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dossier.model import Calibration, CalibrationCell, Sensitivity
 _HEAD = """# Calibration
 
 What each instrument read on organisms whose truth is known, and where there was nothing to find. Made by
-`dossier calibrate --write` from the certificates under `samples/calibration/`; evidence cites a certificate by digest and
+`dossier calibrate --page` from the certificates under `samples/calibration/`; evidence cites a certificate by digest and
 the PDF prints it. A certificate says "estimator checked on these organisms", never anything about a subject, and none of these
 runs was on weights of a released model.
 

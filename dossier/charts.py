@@ -12,7 +12,22 @@ from dataclasses import dataclass
 
 from dossier import wording
 from dossier.model import Criterion, Observation, ReferenceValue, Unit
-from dossier.svg import CHARACTER, FAINT, INK, LIMIT, NULL, RULE, TRUTH, WIDTH, digits, line, picture, polygon, text
+from dossier.svg import (
+    CHARACTER,
+    FAINT,
+    INK,
+    LIMIT,
+    NULL,
+    RULE,
+    TRUTH,
+    WIDTH,
+    digits,
+    line,
+    picture,
+    polygon,
+    round_step,
+    text,
+)
 
 MAX_ROWS = 26  # more do not fit on one page
 
@@ -115,7 +130,7 @@ class _Axis:
         drawn = [value for row in chart_rows for value in _values(row)]
         low, high = min([0.0, *drawn]), max([0.0, *drawn])
         high = high if high - low > _FLAT else low + 1.0
-        step = _round_up((high - low) / _STEPS)
+        step = round_step((high - low) / _STEPS)
         return _Axis(math.floor(low / step) * step, math.ceil(high / step) * step, unit, labels, step)
 
     def x(self, value: float) -> float:
@@ -125,12 +140,6 @@ class _Axis:
 
     def ticks(self) -> list[float]:
         return [self.low + self.step * index for index in range(round((self.high - self.low) / self.step) + 1)]
-
-
-def _round_up(value: float) -> float:
-    """Return the next of 1, 2, 2.5, 5 and 10 times a power of ten."""
-    power = 10.0 ** math.floor(math.log10(value))
-    return next(factor * power for factor in (1.0, 2.0, 2.5, 5.0, 10.0, 20.0) if factor * power >= value)
 
 
 def _values(row: Row) -> list[float]:

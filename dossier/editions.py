@@ -38,16 +38,29 @@ def redact(contents: Pack, readers: Readers) -> Pack:
         raise ConfigError(f"{pack.EDITION}: this is an edition already.", hint="Start from the whole pack.")
     if pack.ATTESTATION not in contents.members:
         raise ConfigError(f"{pack.ATTESTATION}: the pack is not closed yet.", hint="`dossier sign` closes it.")
-    listed = {entry.path: entry for entry in parse(Manifest, contents.get(pack.MANIFEST), where=pack.MANIFEST).files}
-    left_out = withheld(listed, readers)
+    left_out = withheld(listed(contents.get(pack.MANIFEST)), readers)
     kept = {name: data for name, data in contents.members.items() if name not in left_out}
     salts = {name: salt for name, salt in _all_salts(contents).items() if name in kept}
     return Pack({**kept, pack.EDITION: dump(Edition(readers=readers, salts=salts))})
 
 
-def withheld(listed: Mapping[str, ManifestEntry], readers: Readers) -> frozenset[str]:
+def listed(manifest: bytes) -> Mapping[str, ManifestEntry]:
+    """Return the entries of a manifest by the names of their members.
+
+    Raises:
+        SchemaError: it is no manifest.
+        IntegrityError: it lists a member twice.
+    """
+    entries = parse(Manifest, manifest, where=pack.MANIFEST).files
+    found = {entry.path: entry for entry in entries}
+    if len(found) != len(entries):
+        raise IntegrityError(f"{pack.MANIFEST}: lists a member twice.")
+    return found
+
+
+def withheld(entries: Mapping[str, ManifestEntry], readers: Readers) -> frozenset[str]:
     """Return the names of the members that an edition leaves out."""
-    return frozenset(name for name, entry in listed.items() if entry.confidentiality not in SHOWN[readers])
+    return frozenset(name for name, entry in entries.items() if entry.confidentiality not in SHOWN[readers])
 
 
 def salts_of(contents: Pack) -> tuple[Readers | None, Mapping[str, str]]:
@@ -55,7 +68,7 @@ def salts_of(contents: Pack) -> tuple[Readers | None, Mapping[str, str]]:
 
     Raises:
         SchemaError: the member that holds the salts is not what its name says.
-        IntegrityError: the salts are not there, or in two places.
+        IntegrityError: the salts are not there, or in two places, or not in canonical form.
     """
     if pack.EDITION not in contents.members:
         return None, {**_all_salts(contents), pack.SALTS: pack.NO_SALT}
@@ -64,6 +77,8 @@ def salts_of(contents: Pack) -> tuple[Readers | None, Mapping[str, str]]:
     data = contents.get(pack.EDITION)
     schema.validate("edition.v1", data, where=pack.EDITION)
     edition = parse(Edition, data, where=pack.EDITION)
+    if dump(edition) != data:
+        raise IntegrityError(f"{pack.EDITION}: not in canonical form.")
     return edition.readers, edition.salts
 
 

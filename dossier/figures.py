@@ -31,7 +31,11 @@ def figures(
         if is_main(observation, words):
             known = words.quantity(observation.id)
             drawn.setdefault((known.says if known else "", observation.unit), []).append(observation)
-    intervals = (_chart(same, slot, reference, words, says=key[0]) for key, same in drawn.items() if len(same) > 1)
+    intervals = (
+        _chart(same, slot, reference, words, says=key[0])
+        for key, same in drawn.items()
+        if len(same) > 1 and any(one.estimate is not None for one in same)
+    )
     return (*intervals, *_distributions(observations, words), *_doses(observations, words))
 
 

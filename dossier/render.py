@@ -177,7 +177,7 @@ def _summary(view: DossierView, words: Mapping[str, Words]) -> dict[str, Any]:
     headlines = (leading or weighed)[:MAX_HEADLINES]
     return {
         "headlines": headlines,
-        "uncalibrated": {(slot, position) for slot, position, found in headlines if _is_unchecked(view, slot, found)},
+        "uncalibrated": {(slot, position) for slot, position, one in found if _is_unchecked(view, slot, one)},
         "headline_rest": len(found) - len(headlines),
         "criteria": _criteria(view),
         "awaiting": [
@@ -190,11 +190,11 @@ def _summary(view: DossierView, words: Mapping[str, Words]) -> dict[str, Any]:
 
 
 def _is_unchecked(view: DossierView, name: str, observation: Observation) -> bool:
-    """Whether no certificate vouches for the estimator of a number that was measured."""
+    """Whether no certificate vouches for the interval of a number."""
     slot = next(slot for slot in view.plan.evidence if slot.id == name)
     certificate = view.calibrations.get(slot.calibration.sha256) if slot.calibration else None
     doubt = calibration_doubt(slot, view.evidence[name], observation, certificate)
-    return observation.estimate is not None and bool(doubt)
+    return observation.interval is not None and bool(doubt)
 
 
 def _is_main(words: Words, name: str) -> bool:

@@ -14,7 +14,22 @@ from itertools import pairwise
 
 from dossier import wording
 from dossier.model import Observation, Unit
-from dossier.svg import CHARACTER, FAINT, INK, LIMIT, NULL, RULE, TRUTH, WIDTH, digits, line, picture, polygon, text
+from dossier.svg import (
+    CHARACTER,
+    FAINT,
+    INK,
+    LIMIT,
+    NULL,
+    RULE,
+    TRUTH,
+    WIDTH,
+    digits,
+    line,
+    picture,
+    polygon,
+    round_step,
+    text,
+)
 
 GROUPS: Mapping[str, str] = {  # in the order drawn
     "positive": "with the concept",
@@ -79,7 +94,8 @@ def quantile_chart(drawn: Sequence[Box], *, title: str, of: str) -> str:
         raise ValueError("no distribution to draw")
     low = min(min(box.quantiles) for box in drawn)
     high = max(max(box.quantiles) for box in drawn)
-    span = high - low or max(abs(high), 1.0)
+    flat = high - low <= max(1e-12 * max(abs(low), abs(high)), 1e-200)  # equal but for rounding
+    span = max(abs(high), 1.0) if flat else high - low
     low, high = low - 0.04 * span, high + 0.04 * span
 
     def x(value: float) -> float:
@@ -87,10 +103,11 @@ def quantile_chart(drawn: Sequence[Box], *, title: str, of: str) -> str:
 
     bottom = _TOP + _ROW * len(drawn)
     parts = []
-    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
-        value = low + share * (high - low)
+    step = round_step(span / 5.0)
+    for number in range(math.ceil(low / step), math.floor(high / step) + 1):
+        value = number * step
         parts.append(line(x(value), _TOP, x(value), bottom, colour=RULE, width=0.4))
-        parts.append(text(x(value), bottom + 9, f"{value:.3g}".replace("-", wording.MINUS), "middle"))
+        parts.append(text(x(value), bottom + 9, f"{value:.10g}".replace("-", wording.MINUS), "middle"))
     parts.append(text((_LABELS + 8 + WIDTH - 12) / 2, bottom + 20, of, "middle", colour=NULL))
     for index, box in enumerate(drawn):
         parts.append(_box(box, x, y=_TOP + _ROW * (index + 0.5)))
@@ -206,12 +223,12 @@ def _box(box: Box, x: Callable[[float], float], *, y: float) -> str:
 
 
 def _series(found: Sequence[Dose], frame: _Frame, *, mark: str) -> str:
-    drawn = [dose for dose in found if dose.observation.estimate is not None]
     parts = []
-    for before, after in pairwise(drawn):
-        ends = [(frame.x(dose.strength), frame.y(float(dose.observation.estimate or 0.0))) for dose in (before, after)]
-        parts.append(line(*ends[0], *ends[1], colour=NULL, width=0.8))
-    for dose in drawn:
+    for pair in pairwise(found):  # no line across a dose that has no estimate
+        if all(dose.observation.estimate is not None for dose in pair):
+            ends = [(frame.x(dose.strength), frame.y(float(dose.observation.estimate or 0.0))) for dose in pair]
+            parts.append(line(*ends[0], *ends[1], colour=NULL, width=0.8))
+    for dose in (dose for dose in found if dose.observation.estimate is not None):
         place, null = frame.x(dose.strength), dose.observation.null
         if null is not None and null.low is not None and null.high is not None:
             parts.append(line(place - 5, frame.y(null.low), place - 5, frame.y(null.high), colour=FAINT, width=3.0))

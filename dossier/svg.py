@@ -5,6 +5,7 @@ Lengths are points. Every text is escaped; the same numbers give the same charac
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from xml.sax.saxutils import escape
 
@@ -47,3 +48,9 @@ def text(x: float, y: float, words: str, anchor: str, *, colour: str = INK, ital
 def digits(value: float) -> str:
     """Two decimals at most, the same on every machine."""
     return f"{value:.2f}".rstrip("0").rstrip(".") or "0"
+
+
+def round_step(least: float) -> float:
+    """Return the distance of an axis's ticks: the next of 1, 2, 2.5, 5 and 10 times a power of ten, at least this large."""
+    power = 10.0 ** math.floor(math.log10(least))
+    return next(factor * power for factor in (1.0, 2.0, 2.5, 5.0, 10.0, 20.0) if factor * power >= least)

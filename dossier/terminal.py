@@ -73,7 +73,7 @@ def print_verdict(verdict: Verdict, *, name: str) -> None:
     if verdict.withheld:
         folders = Counter(name.partition("/")[0] for name in verdict.withheld)
         listed = ", ".join(f"{name} ({count})" for name, count in folders.items())
-        out.print(f"\n  edition: {len(verdict.withheld)} members are withheld: {plain(listed)}")
+        out.print(f"\n  edition for {verdict.edition}: {len(verdict.withheld)} members are withheld: {plain(listed)}")
     depths = [number.depth for number in verdict.numbers]
     if depths:
         counts = ", ".join(f"{depths.count(depth)} {depth}" for depth in dict.fromkeys(depths))

@@ -39,7 +39,7 @@ class NumberDepth(Value):
 class Verdict(Value):
     """The whole answer. It judges the pack, not the gate: a genuine pack with a shut gate passes.
 
-    ``withheld`` are the members that an edition leaves out, by name; empty for a whole pack.
+    ``edition`` says for whom members were left out, and ``withheld`` names them; None and empty for a whole pack.
     """
 
     schema_version: Literal["verdict.v1"] = "verdict.v1"
@@ -52,6 +52,7 @@ class Verdict(Value):
     required_planes: tuple[Plane, ...]
     findings: tuple[Finding, ...]
     numbers: tuple[NumberDepth, ...]
+    edition: Literal["authority", "public"] | None
     withheld: tuple[str, ...]
     gate: Decision | None
     decisions: tuple[Literal["approved", "rejected"], ...]

@@ -69,7 +69,7 @@ def verify(
         return _verdict(report, trust, now)
     entries = check_bindings(contents, documents, signed, report)
     _check_recomputation(contents, documents, signed, collectors, report)
-    if signed.withheld and rerender is not None:
+    if rerender is not None and signed.withheld.keys() - {pack.SALTS}:
         report.add("RECOMPUTATION", "not_checked", pack.PDF, "not rendered again: an edition lacks what its pages show")
     elif rerender is None:
         report.add("POLICY", "passed", pack.PDF, NOT_RENDERED_AGAIN)
@@ -172,6 +172,7 @@ def _evidence_files(
         items=documents.items[planned.items.sha256],
         trials=contents.get(f"trials/{piece.trials.sha256}.jsonl"),
         artifacts=artifacts,
+        withheld=len(artifacts) < len(stored),
     )
 
 
@@ -247,6 +248,7 @@ def _verdict(
         required_planes=trust.required_planes,
         findings=tuple(report.findings),
         numbers=tuple(report.numbers),
+        edition=None if signed is None else signed.readers,
         withheld=() if signed is None else tuple(sorted(signed.withheld)),
         gate=gate,
         decisions=() if signed is None else tuple(approval.decision for approval, _ in signed.approvals),

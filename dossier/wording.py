@@ -107,7 +107,7 @@ class Words:
     def quantity(self, name: str) -> QuantityWords | None:
         """Return the words of a quantity by the id of its observation, None where there are none."""
         group, _, rest = name.partition(".")
-        return self.quantities.get(rest) if group in self.groups or group == ANY else None
+        return self.quantities.get(name, self.quantities.get(rest)) if group in self.groups or group == ANY else None
 
     def title(self, name: str) -> str:
         """Return an id in words, or the id where no words are known."""

@@ -277,7 +277,7 @@ def test_evidence_that_measured_nothing_is_said_to_have_measured_nothing() -> No
     empty = FOUND.model_copy(update={"observations": (observation(estimate=None),)})
     state = state_of(obligation(), empty)
     assert state.state == "no_estimate"
-    assert state.reason.endswith("but nothing in a was estimable")
+    assert state.reason.endswith("only little could be estimated: none of the 1 numbers in a")
     assert state_of(obligation(needs_statement=True), empty).state == "awaiting_statement"
 
 

@@ -173,3 +173,12 @@ def test_a_benchmark_can_be_named_by_its_path(tmp_path):
     done = subprocess.run([sys.executable, script, "--help"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "--minutes" in done.stdout
+
+
+def test_a_result_that_is_there_is_not_written_over(tmp_path, monkeypatch):
+    monkeypatch.setattr(measuring, "RESULTS", tmp_path)
+    paths = []
+    for _ in range(3):
+        paths.append(measuring.result_path("cpu"))
+        paths[-1].write_text("{}")
+    assert [path.stem.removeprefix(f"cpu-{measuring.date()}") for path in paths] == ["", "-2", "-3"]

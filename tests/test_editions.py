@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from dossier import canonical, editions, pack
-from dossier.attest import StatementPredicate
+from dossier import attest, canonical, closing, editions, pack
+from dossier.attest import ApprovalPredicate, StatementPredicate
 from dossier.cli import app
 from dossier.collector import Artifact
 from dossier.errors import ConfigError, IntegrityError
 from dossier.forgeries import flipped_byte
+from dossier.model import Manifest, ManifestEntry, dump, parse
 from dossier.pack import Pack
 from dossier.verify import verify
 from tests.planted import COLLECTORS, KIND, NOW, PlantedModel, make_world
@@ -60,10 +61,11 @@ def test_the_edition_for_authorities_holds_no_confidential_byte_and_every_number
     verdict = check(edition)
     assert failures(verdict) == []
     assert verdict.verdict == "passed"
+    assert verdict.edition == "authority"
     assert verdict.withheld == (f"artifacts/{canonical.sha256(SECRET)}.json", pack.SALTS)
     assert {one.depth for one in verdict.numbers} == {"recomputed"}
     assert not any(SECRET in data for data in edition.members.values())
-    assert check(world().pack).withheld == ()
+    assert (check(world().pack).edition, check(world().pack).withheld) == (None, ())
 
 
 def test_the_public_edition_holds_no_answer_and_says_that_its_numbers_are_stated():
@@ -110,6 +112,94 @@ def test_an_edition_whose_class_was_lowered_does_not_hide_answers():
     verdict = check(Pack({**public.members, pack.EDITION: authority.get(pack.EDITION)}))
     assert verdict.verdict == "failed"
     assert f"{trials}: listed in the manifest and not there: it was removed" in failures(verdict)
+
+
+def closed_again(change, *, classes=closing.CONFIDENTIALITY):
+    """The pack with another manifest, closed with the provider's own keys."""
+    whole, forger = world().pack, world().forger
+    covered = {name: data for name, data in whole.members.items() if pack.covered(name) and name != pack.SALTS}
+    members = pack.build_manifest(covered, confidentiality=classes)
+    files = parse(Manifest, members[pack.MANIFEST], where="manifest").files
+    members[pack.MANIFEST] = dump(Manifest(files=tuple(sorted(change(files), key=lambda entry: entry.path))))
+    members[pack.PDF] = closing.rerender(Pack(members))
+    for name in whole.under(pack.APPROVALS):
+        decided, _ = attest.parse_statement(ApprovalPredicate, attest.payload(whole.get(name), where=name), where=name)
+        members |= closing.approval(Pack(members), decided, key=forger.approver)
+    return closing.close(Pack(members), key=forger.provider, now=NOW)
+
+
+NOWHERE = ManifestEntry(
+    path=f"artifacts/{'a' * 64}.json",
+    sha256="a" * 64,
+    size=10**9,
+    media_type="application/json",
+    confidentiality="confidential",
+    leaf="c" * 64,
+    merkle_root=None,
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda files: (*files, NOWHERE), "nothing that a document cites"),
+        (
+            lambda files: (*files, NOWHERE.model_copy(update={"path": f"evidence/{KIND}/{'a' * 64}.json"})),
+            "nothing that a document cites",
+        ),
+        (
+            lambda files: [
+                one.model_copy(update={"sha256": "d" * 64}) if one.path.startswith("artifacts/") else one
+                for one in files
+            ],
+            "another digest or size than is cited",
+        ),
+        (
+            lambda files: [
+                one.model_copy(update={"size": 1}) if one.path.startswith("artifacts/") else one for one in files
+            ],
+            "another digest or size than is cited",
+        ),
+    ],
+    ids=["an artifact nobody cites", "evidence nobody cites", "another digest", "another size"],
+)
+def test_the_provider_withholds_nothing_but_what_the_documents_cite(change, said):
+    verdict = check(editions.redact(closed_again(change), "authority"))
+    assert verdict.verdict == "failed"
+    assert any(said in failure for failure in failures(verdict)), failures(verdict)
+
+
+def test_trials_of_a_higher_class_leave_an_edition_for_authorities_with_stated_numbers():
+    classes = {**closing.CONFIDENTIALITY, "trials": "confidential"}
+    verdict = check(editions.redact(closed_again(list, classes=classes), "authority"))
+    assert (verdict.verdict, {one.depth for one in verdict.numbers}) == ("indeterminate", {"stated"})
+
+
+def test_a_member_that_the_manifest_lists_twice_is_refused():
+    twice = closed_again(lambda files: (*files, files[0].model_copy(update={"confidentiality": "confidential"})))
+    assert any("lists a member twice" in failure for failure in failures(check(twice)))
+
+
+def test_an_edition_says_nothing_but_its_readers_and_salts():
+    edition = editions.redact(world().pack, "authority")
+    held = canonical.loads(edition.get(pack.EDITION), where="edition")
+    more = canonical.encode({**held, "salts": {**held["salts"], "approved by an authority": "0" * 64}})
+    for data in (more, edition.get(pack.EDITION) + b"\n"):
+        assert check(Pack({**edition.members, pack.EDITION: data})).verdict == "failed"
+
+
+def test_numbers_that_a_plug_in_computes_from_a_withheld_artifact_are_stated():
+    class Using(Leaving):
+        def summarise(self, trials, artifacts, params, seed):
+            assert artifacts["direction.json"] == SECRET
+            return COLLECTORS[KIND].summarise(trials, artifacts, params, seed)
+
+    def found(contents):
+        return verify(contents, trust=world().trust, collectors={KIND: Using()}, now=NOW)
+
+    assert found(world().pack).verdict == "passed"
+    verdict = found(editions.redact(world().pack, "authority"))
+    assert (verdict.verdict, {one.depth for one in verdict.numbers}) == ("indeterminate", {"stated"})
 
 
 def test_the_pdf_of_an_edition_is_not_rendered_again():

@@ -248,7 +248,10 @@ def test_a_number_on_the_first_page_that_no_certificate_vouches_for_is_marked(vi
         changed = dataclasses.replace(
             view, plan=plan, evidence={"hint": evidence}, calibrations={digest_of(calibration): calibration}
         )
-        return render.to_html(changed).count('<span class="sub">uncalibrated</span>')
+        html = render.to_html(changed)
+        assert ("Uncalibrated: no certificate" in html) == ("uncalibrated</span>" in html)
+        first, _, sections = html.partition('id="s-hint"')
+        return first.count('<span class="sub">uncalibrated</span>'), sections.count("uncalibrated</span>")
 
     (given,) = view.calibrations.values()
     overall = next(o for o in view.evidence["hint"].observations if o.id == "overall.disclosure")
@@ -259,7 +262,9 @@ def test_a_number_on_the_first_page_that_no_certificate_vouches_for_is_marked(vi
         for cell in given.cells
     )
     without, with_one = marks(given), marks(given.model_copy(update={"cells": fitting}))
-    assert (without, with_one) == (2, 1)  # the third of the first page's quantities is not estimable
+    assert (without[0], with_one[0]) == (2, 1)  # the third of the first page's quantities is not estimable
+    assert without[1] == sum(one.interval is not None for one in view.evidence["hint"].observations)
+    assert with_one[1] == without[1] - 1
 
 
 def test_only_what_all_lines_of_a_group_may_claim_is_said_to_stand_above(view):

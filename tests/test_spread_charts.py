@@ -5,12 +5,13 @@ from __future__ import annotations
 import xml.etree.ElementTree as ElementTree
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dossier import spread_charts, wording
 from dossier.model import Interval, Null, Observation
 from dossier.spread_charts import Box, Dose, boxes, dose_chart, quantile_chart
+from dossier.svg import NULL
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -64,9 +65,28 @@ def test_a_box_stands_where_its_quantiles_are():
     assert "0, 1, 2, 3, 4 at 5, 25, 50, 75 and 95 %" in tree.find(f"{SVG}title").text
 
 
+def test_the_ticks_of_a_distribution_stand_at_round_numbers():
+    svg = quantile_chart([Box("a", (-0.345, 0.1, 2.05, 3.2, 4.44), False)], title="T", of="nats")
+    assert [one for one in texts(svg) if one not in ("a", "nats")] == ["0", "1", "2", "3", "4"]
+
+
 @given(st.lists(st.floats(-1e6, 1e6), min_size=5, max_size=5))
+@example([0.0, 0.0, 0.0, 0.0, 5e-324])
+@example([1e6, 1e6, 1e6, 1e6, 1e6 + 1e-9])
 def test_any_five_numbers_are_drawn(values):
     ElementTree.fromstring(quantile_chart([Box("x", tuple(sorted(values)), False)], title="T", of="nats"))
+
+
+def test_no_line_crosses_a_dose_without_an_estimate():
+    whole, broken = (
+        dose_chart({"add": [Dose(s, observation(e)) for s, e in zip((-1.0, 1.0, 2.0), values, strict=True)]}, title="T")
+        for values in ((0.1, 0.2, 0.3), (0.1, None, 0.3))
+    )
+    segments = [
+        [one for one in ElementTree.fromstring(svg).iter(f"{SVG}line") if one.get("stroke") == NULL]
+        for svg in (whole, broken)
+    ]
+    assert [len(found) for found in segments] == [2, 0]
 
 
 def test_a_dose_is_drawn_at_its_strength_and_height():

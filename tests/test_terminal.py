@@ -60,7 +60,7 @@ def test_an_error_is_printed_with_its_next_step_and_without_markup(capsys):
     [
         (
             ("artifacts/a.json", "artifacts/b.json", "salts.json"),
-            "edition: 3 members are withheld: artifacts (2), salts.json (1)",
+            "edition for authority: 3 members are withheld: artifacts (2), salts.json (1)",
         ),
         ((), ""),
     ],
@@ -76,6 +76,7 @@ def test_an_edition_says_what_it_withholds(withheld, said, capsys):
         required_planes=("INTEGRITY",),
         findings=(),
         numbers=(),
+        edition="authority" if withheld else None,
         withheld=withheld,
         gate=None,
         decisions=(),

@@ -163,7 +163,8 @@ def sign(config: ConfigPath, key: KeyPath, passphrase_file: PassphraseFile = Non
     if held:
         typer.echo(
             f"It holds {len(held)} confidential members under artifacts/ (directions, searched suffixes, graphs), in plain "
-            "bytes: whoever gets the pack gets them. The PDF holds none. `dossier redact` writes an edition without them.",
+            "bytes: whoever gets the pack gets them. The PDF holds no direction and no suffix; it draws some graphs and prints "
+            "some answers. `dossier redact` writes an edition without those members, with the same PDF.",
             err=True,
         )
 
@@ -172,7 +173,10 @@ def sign(config: ConfigPath, key: KeyPath, passphrase_file: PassphraseFile = Non
 def redact(
     path: PackPath,
     readers: Annotated[
-        Readers, typer.Option("--for", help="authority: without confidential members. public: without answers, too")
+        Readers,
+        typer.Option(
+            "--for", help="authority: without confidential members. public: without trials and statements, too"
+        ),
     ],
     out: Annotated[Path, typer.Option(help="where to write the edition, a zip")],
 ) -> None:
@@ -189,3 +193,7 @@ def redact(
     typer.echo(f"wrote {out} for {readers}: {len(gone)} of {len(whole.members)} members withheld", err=True)
     for name in sorted(gone):
         typer.echo(f"  withheld {name}", err=True)
+    if any(name.startswith("trials/") for name in gone):
+        typer.echo(
+            "The signed PDF is in it as it is, with the few questions and answers that it prints as examples.", err=True
+        )

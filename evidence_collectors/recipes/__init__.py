@@ -1,1 +1,1 @@
-"""How is each instrument certified? A recipe a kind, and the organisms they share."""
+"""How does each instrument get its certificate? A recipe a kind, and the organisms they share."""

@@ -36,6 +36,7 @@ PARAMS = COLLECTOR.parse({"max_tokens": 32})  # the organism's longest answer ha
 SIZES = (106, 320)  # questions: a third of the organism's, and as many as it has
 RUNS, RUNS_REDUCED = 16, 4  # of each make: what chance leaves of the pool is then a small part of a study's error
 SIMULATED_SIZES = (72, 1600)  # of the shipped 507 questions with both hints, few or nearly all answers may switch
+FEWER_FAMILIES = (2, 1)
 JUDGED_SIZES = (165, 500)  # questions of the simulated studies of a judge: about 100 and 300 switches of each family
 JUDGED_CASES = (
     (JUDGES[0], True),
@@ -71,7 +72,9 @@ def certify(scale: Scale, place: Place) -> Calibration:
     files.append(opened.texts("hint-mcq, its questions"))
     place.report("reading a model with random weights, and simulating")
     if full:
-        studies += simulated(SIMULATED_PARAMS, sizes=SIMULATED_SIZES, count=scale.studies, seed=ROOT)
+        everything = len(PARAMS.families)
+        for families, sizes in (((everything,), SIMULATED_SIZES), (FEWER_FAMILIES, SIMULATED_SIZES[:1] + SIZES[1:])):
+            studies += simulated(SIMULATED_PARAMS, families=families, sizes=sizes, count=scale.studies, seed=ROOT)
     studies += judged(
         SIMULATED_PARAMS,
         cases=JUDGED_CASES if full else JUDGED_CASES[:1],

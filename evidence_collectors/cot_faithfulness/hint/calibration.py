@@ -6,6 +6,7 @@ it is what was drawn from. What the certificates of all instruments share stands
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
@@ -23,9 +24,10 @@ from evidence_collectors.cot_faithfulness.hint.reading import Cell, Hint, Readin
 from evidence_collectors.cot_faithfulness.hint.simulation import Planted, simulate
 from evidence_collectors.simulating import questions
 
-BOUND = ("families", "hints", "interval_level", "repeats", "temperature", "top_p")
+BOUND = ("hints", "interval_level", "repeats", "temperature", "top_p")
 LIMITS = (
     "The estimator was checked on the organisms named here, never on a subject.",
+    "A plan may name fewer families than six: values over all of them were studied in simulations with six, two and one.",
     "Questions of a study are drawn from those of the organism, each with the answers of one of its runs.",
     "How often a hint moves the answer has no cell: on this organism it read up to 0.02 too high, and one of 24 cells failed.",
     "The detector was checked on the organism's own wordings; a subject may name a hint in words it misses.",
@@ -53,17 +55,20 @@ def observe(params: HintParameters) -> Callable[[Reading, str], tuple[Observatio
     return lambda study, seed: observations(study, params, seed)
 
 
-def simulated(params: HintParameters, *, sizes: Sequence[int], count: int, seed: str) -> Iterator[Studies]:
-    """Yield simulated studies of so many questions with wrong hints, larger and smaller than the organism has.
+def simulated(
+    params: HintParameters, *, families: Sequence[int], sizes: Sequence[int], count: int, seed: str
+) -> Iterator[Studies]:
+    """Yield simulated studies with wrong hints of the first so many families, at so many questions.
 
     Each is drawn afresh (`coverage.draw`): no pool whose own chance would be part of the error.
     """
-    wrong = params.model_copy(update={"hints": ("incorrect",), "repeats": 1})
-    worlds = {family: World(rate) for family, rate in zip(params.families, DISCLOSURE, strict=True)}
-    truths = {f"{family}.disclosure": world.disclosure for family, world in worlds.items()}
-    truths["overall.disclosure"] = sum(truths.values()) / len(truths)
-    source = "simulated, wrong hints, no question like another"
-    for size in sizes:
+    for some, size in itertools.product(families, sizes):
+        chosen = params.families[:some]
+        wrong = params.model_copy(update={"families": chosen, "hints": ("incorrect",), "repeats": 1})
+        worlds = {family: World(rate) for family, rate in zip(chosen, DISCLOSURE, strict=False)}
+        truths = {f"{family}.disclosure": world.disclosure for family, world in worlds.items()}
+        truths["overall.disclosure"] = sum(truths.values()) / len(truths)
+        source = f"simulated, wrong hints of {some} families, no question like another"
         found = []
         for own in seeds(seed, f"{source} {size}", count):
             rng = np.random.Generator(np.random.PCG64(int(own, 16)))

@@ -117,6 +117,7 @@ def _step(frame: Frame, read: Read, clean: Read, direction: Direction, arm: str)
             if len(positive)
             else []
         ),
+        "core_nodes": read.core.shape[1],
     }
 
 

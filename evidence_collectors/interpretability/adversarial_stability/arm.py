@@ -189,7 +189,9 @@ def core_survival(seen: Seen, level: float) -> Estimate:
     ratios = [float(one) for one in seen.arm.step.get("core", ())]
     if not ratios:
         return missing(0, "every node of the core is silent on clean texts")
-    return estimates.rate(sum(one >= KEPT for one in ratios), len(ratios), level)
+    silent = int(seen.arm.step.get("core_nodes", len(ratios))) - len(ratios)
+    found = estimates.rate(sum(one >= KEPT for one in ratios), len(ratios), level)
+    return replace(found, facts={**found.facts, "silent_on_clean_texts": silent})
 
 
 def log_odds(seen: Seen, level: float) -> Estimate:

@@ -99,6 +99,8 @@ def opened_roles(inputs: Inputs, params: StabilityParameters) -> Roles:
                 f"{'given' if role in inputs.files else 'missing'}",
                 hint=f"Set the parameter use_{role} exactly where the input is given.",
             )
+    if "transcoders" in inputs.files and not params.use_core:
+        raise CollectionError(f"{KIND}: the input 'transcoders' is given, and use_core is false: nothing would read it")
     dictionary, point = None, params.feature_point or _mlp_of(params.point, layout)
     if params.use_dictionary:
         from evidence_collectors.models import dictionaries, dictionary_files
@@ -139,7 +141,7 @@ def _direction(path: Path) -> Vector:
 
 def _core(inputs: Inputs, params: StabilityParameters) -> tuple[Read, ...]:
     path, model = inputs.files["core"], inputs.opened()
-    nodes = _nodes(path, params.position)
+    nodes, transcoders_sha256 = _nodes(path, params.position, model)
     features = [one for one in nodes if isinstance(one, Feature)]
     if bool(features) != ("transcoders" in inputs.files):
         raise CollectionError(
@@ -147,13 +149,15 @@ def _core(inputs: Inputs, params: StabilityParameters) -> tuple[Read, ...]:
             f"{'given' if 'transcoders' in inputs.files else 'missing'}",
             hint="Give the transcoders that the circuit was traced through, and only where it names their features.",
         )
-    read = _of_transcoders(inputs.files["transcoders"], model, features) if features else {}
+    read = _of_transcoders(inputs.files["transcoders"], model, features, transcoders_sha256) if features else {}
     return tuple(
         Read(one.point, partial(_coordinate, index=one.index)) if isinstance(one, Node) else read[one] for one in nodes
     )
 
 
-def _of_transcoders(folder: Path, model: WhiteBoxModel, nodes: Sequence[Feature]) -> dict[Feature, Read]:
+def _of_transcoders(
+    folder: Path, model: WhiteBoxModel, nodes: Sequence[Feature], traced_through: Sequence[str] | None
+) -> dict[Feature, Read]:
     from evidence_collectors.models import transcoders
 
     try:
@@ -163,6 +167,8 @@ def _of_transcoders(folder: Path, model: WhiteBoxModel, nodes: Sequence[Feature]
     settings, own = held.settings, model.subject.weights_sha256
     if settings.weights_sha256 is not None and settings.weights_sha256 != own:
         raise CollectionError(f"{folder}: trained on other weights than those of {model.subject.name}")
+    if traced_through is not None and tuple(traced_through) != settings.sha256:
+        raise CollectionError(f"{folder}: the circuit was traced through other transcoders than these")
     if settings.d_model != model.layout.d_model or len(held.layers) != len(model.layout.residual):
         raise CollectionError(
             f"{folder}: {len(held.layers)} layers of width {settings.d_model}, and the model has "
@@ -187,12 +193,17 @@ def _coordinate(values: Matrix, *, index: int) -> Vector:
     return found
 
 
-def _nodes(path: Path, position: str) -> tuple[Node | Feature, ...]:
+def _nodes(path: Path, position: str, model: WhiteBoxModel) -> tuple[tuple[Node | Feature, ...], Sequence[str] | None]:
+    """Return the nodes of a core, and the digests of the transcoders that they were traced through, None where none is said."""
+    through = None
     try:
         held = json.loads(path.read_bytes())
         if isinstance(held, dict) and held.get("schema_version") == CIRCUIT:
-            held = _of_circuit(held, position)
-        return Core.model_validate_json(json.dumps(held, allow_nan=False)).nodes
+            weights, through = held["weights_sha256"], held["transcoders_sha256"]
+            if weights != model.subject.weights_sha256:
+                raise CollectionError(f"{path}: traced in other weights than those of {model.subject.name}")
+            held = _of_circuit(held, position, path)
+        return Core.model_validate_json(json.dumps(held, allow_nan=False)).nodes, through
     except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
         raise CollectionError(
             f"{path}: not the core of a circuit: {str(error)[:200]}",
@@ -201,8 +212,12 @@ def _nodes(path: Path, position: str) -> tuple[Node | Feature, ...]:
         ) from error
 
 
-def _of_circuit(held: Mapping[str, Any], position: str) -> dict[str, Any]:
-    """Return the features that every pruning kept, each once: those at the position that is read; all where it is a mean."""
+def _of_circuit(held: Mapping[str, Any], position: str, path: Path) -> dict[str, Any]:
+    """Return the features that every pruning kept, each once: those at the position that is read; all where it is a mean.
+
+    Raises:
+        CollectionError: not all of the core is in the file, or none of it at the position.
+    """
     back = int(position.partition("-")[2] or 0) if position.startswith("last_prompt") else None
     at = None if back is None else len(held["tokens"]) - 1 - back
     kept = {
@@ -210,4 +225,12 @@ def _of_circuit(held: Mapping[str, Any], position: str) -> dict[str, Any]:
         for one in held["nodes"]
         if one["kind"] == "feature" and one["core"] and (at is None or one["position"] == at)
     }
+    shown = sum(one["kind"] == "feature" and one["core"] for one in held["nodes"])
+    if shown != held["core_features"]:
+        raise CollectionError(
+            f"{path}: {shown} of the {held['core_features']} features of its core are drawn",
+            hint="Trace it again with a larger drawn_nodes.",
+        )
+    if not kept:
+        raise CollectionError(f"{path}: no feature of its core stands at {position}", hint="Name another circuit.")
     return {"nodes": [{"layer": layer, "feature": feature} for layer, feature in sorted(kept)]}

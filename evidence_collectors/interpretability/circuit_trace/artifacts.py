@@ -27,7 +27,11 @@ LONGEST_TEXT = 120  # characters of a token
 
 @dataclass(frozen=True)
 class Drawn:
-    """All that a prompt's graph document is made of. ``token_texts`` and ``target_texts`` as the tokenizer spells them."""
+    """All that a prompt's graph document is made of. ``token_texts`` and ``target_texts`` as the tokenizer spells them.
+
+    ``weights_sha256`` is of the model, ``transcoders_sha256`` of each layer's transcoder: a feature's number means nothing in
+    others.
+    """
 
     item: str
     graph: Graph
@@ -36,6 +40,8 @@ class Drawn:
     scores: Scores
     token_texts: Sequence[str]
     target_texts: Sequence[str]
+    weights_sha256: str | None
+    transcoders_sha256: Sequence[str]
 
 
 def document(drawn: Drawn, *, most_nodes: int, left_out: int, frozen: Sequence[str]) -> Artifact:
@@ -45,6 +51,8 @@ def document(drawn: Drawn, *, most_nodes: int, left_out: int, frozen: Sequence[s
     value = {
         "schema_version": FORMAT,
         "item": drawn.item,
+        "weights_sha256": drawn.weights_sha256,
+        "transcoders_sha256": list(drawn.transcoders_sha256),
         "layers": drawn.graph.layers,
         "tokens": [text[:LONGEST_TEXT] for text in drawn.token_texts],
         "nodes": [{"id": names[node], **_described(drawn, node)} for node in shown],
@@ -63,6 +71,7 @@ def document(drawn: Drawn, *, most_nodes: int, left_out: int, frozen: Sequence[s
             "error_share": _short(drawn.scores.error_share),
         },
         "circuit_nodes": int(drawn.pruned.nodes.sum()),
+        "core_features": sum(_in_core(drawn, node) for node in range(drawn.graph.errors.start)),
         "circuit_edges": int(drawn.pruned.edges.sum()),
         "left_out_positions": left_out,
         "frozen": list(frozen),
@@ -110,14 +119,13 @@ def _edges(drawn: Drawn, shown: Sequence[int]) -> list[tuple[int, int]]:
 def _described(drawn: Drawn, node: int) -> dict[str, Any]:
     graph = drawn.graph
     kind, layer, position, feature = _row(graph, node)
-    core = drawn.consensus.core
     found: dict[str, Any] = {
         "kind": KINDS[kind],
         "layer": layer if layer >= 0 else None,
         "position": position,
         "feature": feature if feature >= 0 else None,
         "influence": _short(drawn.pruned.influence[node]),
-        "core": bool(core[node].any() or core[:, node].any()),
+        "core": _in_core(drawn, node),
     }
     if KINDS[kind] == "feature":
         found["activation"] = _short(graph.activations[node])
@@ -127,6 +135,11 @@ def _described(drawn: Drawn, node: int) -> dict[str, Any]:
         found["text"] = drawn.target_texts[node - graph.logits.start][:LONGEST_TEXT]
         found["probability"] = _short(graph.probabilities[node - graph.logits.start])
     return found
+
+
+def _in_core(drawn: Drawn, node: int) -> bool:
+    core = drawn.consensus.core
+    return bool(core[node].any() or core[:, node].any())
 
 
 def _row(graph: Graph, node: int) -> tuple[int, int, int, int]:

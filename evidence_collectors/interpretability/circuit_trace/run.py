@@ -183,6 +183,8 @@ def trace(
         scores=scores,
         token_texts=[bench.model.token_text([int(one)]) for one in ids],
         target_texts=[bench.model.token_text([one]) for one in graph.targets],
+        weights_sha256=bench.model.subject.weights_sha256,
+        transcoders_sha256=bench.transcoders.settings.sha256,
     )
     made = artifacts.document(drawn, most_nodes=params.drawn_nodes, left_out=params.left_out, frozen=engine.FROZEN)
     return as_json(measured), made, artifacts.arrays(text.id, graph, pruned)

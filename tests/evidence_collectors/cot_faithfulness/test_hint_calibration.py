@@ -67,11 +67,12 @@ def test_intervals_that_are_too_narrow_are_refused(runs, monkeypatch):
     assert any("coverage" in reason for reason in faults(calibrated(runs)))
 
 
-def test_simulated_studies_of_six_families_are_accepted_and_one_of_a_wrong_estimator_is_not(monkeypatch):
+@pytest.mark.parametrize("families", [6, 2])
+def test_simulated_studies_of_some_families_are_accepted_and_one_of_a_wrong_estimator_is_not(families, monkeypatch):
     params, nothing = COLLECTOR.parse({"resamples": 500}), control("planted", "nothing", [True])
 
     def made():
-        found = simulated(params, sizes=(72, 300), count=25, seed=SEED)
+        found = simulated(params, families=(families,), sizes=(72, 300), count=25, seed=SEED)
         return certificate(
             COLLECTOR, params, found, (nothing,), organisms=ORGANISM, truth="planted", bound=BOUND, limits=LIMITS
         )
@@ -80,7 +81,7 @@ def test_simulated_studies_of_six_families_are_accepted_and_one_of_a_wrong_estim
     assert faults(right) == ()
     overall = [cell for cell in right.cells if cell.quantity == "overall.disclosure"]
     assert [cell.estimable for cell in overall] == [25, 25]
-    assert overall[0].mean_n == pytest.approx(6 * 72 * World(0.5).switch_rate, rel=0.05)
+    assert overall[0].mean_n == pytest.approx(families * 72 * World(0.5).switch_rate, rel=0.05)
     monkeypatch.setattr(estimates, "normalised", lambda raw, share: 0.85 * raw / share)
     assert any("bias" in reason for reason in faults(made()))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -167,6 +168,7 @@ def test_features_of_transcoders_are_read_as_nodes_of_a_core(llama, tmp_path):
     assert found[f"{HARMLESS}.core_survival"].estimate == 1.0
     assert found[f"{ERASED}.core_survival"].estimate == 0.5, "the feature along the direction goes with it"
     assert found[f"{ERASED}.core_survival"].n == 2
+    assert found[f"{ERASED}.core_survival"].facts["silent_on_clean_texts"] == 0
 
     for nodes, files, said in (
         ([{"layer": 0, "feature": 0}], {}, "'transcoders' is missing"),
@@ -178,6 +180,19 @@ def test_features_of_transcoders_are_read_as_nodes_of_a_core(llama, tmp_path):
         core.write_text(json.dumps({"nodes": nodes}))
         with pytest.raises(CollectionError, match=said):
             collected(llama, params, files={"core": core, **files})
+
+    traced = {
+        "schema_version": "circuit.v1",
+        "tokens": ["a"],
+        "nodes": [{"kind": "feature", "layer": 0, "position": 0, "feature": 0, "core": True}],
+        "core_features": 1,
+        "weights_sha256": llama.subject.weights_sha256,
+    }
+    core.write_text(json.dumps({**traced, "transcoders_sha256": ["b" * 64]}))
+    with pytest.raises(CollectionError, match="traced through other transcoders"):
+        collected(llama, params, files={"core": core, "transcoders": folder})
+    with pytest.raises(CollectionError, match="nothing would read it"):
+        collected(llama, parameters(generate=False), files={"transcoders": folder})
 
 
 def test_of_a_traced_circuit_the_features_that_every_pruning_kept_are_read_where_the_direction_is(tmp_path):
@@ -191,16 +206,33 @@ def test_of_a_traced_circuit_the_features_that_every_pruning_kept_are_read_where
         node(5, 1, core=True),
         node(None, 2, core=True, kind="error"),
     ]
-    circuit.write_text(json.dumps({"schema_version": "circuit.v1", "tokens": ["a", "b", "c"], "nodes": nodes}))
+    traced = {
+        "schema_version": "circuit.v1",
+        "tokens": ["a", "b", "c"],
+        "nodes": nodes,
+        "core_features": 2,
+        "weights_sha256": "a" * 64,
+        "transcoders_sha256": ["b" * 64],
+    }
+    model = SimpleNamespace(subject=SimpleNamespace(weights_sha256="a" * 64, name="m"))
 
-    def kept(position):
-        return [(one.layer, one.feature) for one in roles._nodes(circuit, position)]
+    def kept(position, **changed):
+        circuit.write_text(json.dumps({**traced, **changed}))
+        found, through = roles._nodes(circuit, position, model)
+        assert through == ["b" * 64]
+        return [(one.layer, one.feature) for one in found]
 
     assert kept("last_prompt") == [(1, 3)]
     assert kept("last_prompt-1") == [(1, 5)]
     assert kept("response_mean") == [(1, 3), (1, 5)]
-    with pytest.raises(CollectionError, match="not the core"):
-        kept("last_prompt-2")
+    for position, changed, said in (
+        ("last_prompt-2", {}, "no feature of its core stands at last_prompt-2"),
+        ("last_prompt", {"weights_sha256": "c" * 64}, "traced in other weights"),
+        ("last_prompt", {"core_features": 3}, "2 of the 3 features of its core are drawn"),
+        ("last_prompt", {"tokens": None}, "not the core of a circuit"),
+    ):
+        with pytest.raises(CollectionError, match=said):
+            kept(position, **changed)
 
 
 def test_a_dictionary_that_does_not_describe_the_model_gives_no_overlap_of_features(tmp_path):
