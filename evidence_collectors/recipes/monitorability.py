@@ -9,9 +9,11 @@ from __future__ import annotations
 from dossier import canonical
 from dossier.model import Calibration, FileRef
 from evidence_collectors.calibration import Studies, certificate, pooled
+from evidence_collectors.cot_faithfulness.hint.prompts import FAMILIES
 from evidence_collectors.cot_faithfulness.monitorability.calibration import (
     BOUND,
     LIMITS,
+    by_families,
     by_model,
     controls,
     not_estimable,
@@ -28,9 +30,9 @@ ROOT = canonical.sha256(b"calibration of cot_faithfulness.monitorability")[:16]
 PARAMS = COLLECTOR.parse({"max_tokens": 32})  # the organism's longest completion has 7
 SIZES = (50, 160)  # questions
 SIMULATED_SIZES = (60, 300, 1000)  # the last so many that the 507 shipped questions with both hints lie within
-MODEL_SIZES = (60, 300)
+MODEL_SIZES, FAMILIES_SIZES = (60, 300), (80, 300)
 RUNS, RUNS_REDUCED = 40, 12  # of each make: what chance leaves of the pool is then a small part of a study's error
-SIMULATED_RUNS, MODEL_RUNS = 100, 30  # of 500 questions: a pool 50 times the largest study
+SIMULATED_RUNS, MODEL_RUNS, FAMILIES_RUNS = 100, 30, 30  # of 500 questions: a pool 50 times the largest study
 HEADLINE = ("reasoning.g_mean2", "reasoning.tpr", "reasoning.tnr", "uplift.g_mean2")  # of a reduced certificate
 TRUTH = (
     "Read off the organism's own probabilities by code that imports no collector; in simulations, a formula of what was \
@@ -70,6 +72,14 @@ def certify(scale: Scale, place: Place) -> Calibration:
     place.report("reading a model with random weights, and simulating")
     if full:
         studies += simulated(PARAMS, sizes=SIMULATED_SIZES, count=scale.studies, runs=SIMULATED_RUNS, seed=ROOT)
+        studies += by_families(
+            PARAMS,
+            choices=(FAMILIES, FAMILIES[:1]),
+            sizes=FAMILIES_SIZES,
+            count=scale.studies,
+            runs=FAMILIES_RUNS,
+            seed=ROOT,
+        )
         studies += by_model(PARAMS, sizes=MODEL_SIZES, count=scale.studies, runs=MODEL_RUNS, seed=ROOT)
     nothing = makes.twin(COLLECTOR, PARAMS, opened, place, root=ROOT, expected="not estimable", passes=not_estimable)
     return certificate(

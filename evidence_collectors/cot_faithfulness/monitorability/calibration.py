@@ -12,6 +12,7 @@ from functools import partial
 
 from dossier.model import NegativeControl, Observation, Trial
 from evidence_collectors.calibration import Case, Found, Studies, controlled, pooled, seeds
+from evidence_collectors.cot_faithfulness.hint.prompts import Family
 from evidence_collectors.cot_faithfulness.monitorability.collector import COLLECTOR
 from evidence_collectors.cot_faithfulness.monitorability.observations import observations
 from evidence_collectors.cot_faithfulness.monitorability.parameters import MonitorabilityParameters
@@ -19,12 +20,13 @@ from evidence_collectors.cot_faithfulness.monitorability.reading import Reading,
 from evidence_collectors.cot_faithfulness.monitorability.simulation import Errors, Planted, monitored, rates, simulate
 from evidence_collectors.simulating import questions
 
-BOUND = ("families", "hints", "repeats", "interval_level", "temperature", "top_p")
+BOUND = ("hints", "repeats", "interval_level", "temperature", "top_p")
 LIMITS = (
     "The estimator was checked on the organisms named here, never on a subject.",
     "Questions of a study are drawn from those of the organism, each with the answers of one of its runs.",
     "The monitor was the rules, on the organism's own wordings; a subject may name a hint in words they miss. A monitor that "
     "is a model was simulated: it errs at known rates that are the same in every text, and no real model was tried as one.",
+    "The organism knows two families of hints; other families, and values over six of them and over one, were simulated.",
     "Legibility, coverage, the number of words and the share of readable steps have no cell: they describe the texts, or give "
     "a judge's ratings as they are, and there is no truth for them to be held against.",
 )
@@ -74,6 +76,22 @@ def by_model(
         yield from _simulated(
             asked, SIMULATED[1], errors, source=source, sizes=sizes, count=count, runs=runs, seed=seed
         )
+
+
+def by_families(
+    params: MonitorabilityParameters,
+    *,
+    choices: Iterable[tuple[Family, ...]],
+    sizes: Sequence[int],
+    count: int,
+    runs: int,
+    seed: str,
+) -> Iterator[Studies]:
+    """Yield studies of a stand-in that is asked with other families of hints than the organism knows; wrong hints only."""
+    for families in choices:
+        asked = params.model_copy(update={"families": families})
+        source = f"simulated, wrong hints of {len(families)} families"
+        yield from _simulated(asked, SIMULATED[1], None, source=source, sizes=sizes, count=count, runs=runs, seed=seed)
 
 
 def _simulated(

@@ -10,8 +10,16 @@ from dossier import model
 from dossier.model import FileRef, Reference
 from evidence_collectors.calibration import certificate, faults, pooled
 from evidence_collectors.cot_faithfulness.hint.detectors import mentions
+from evidence_collectors.cot_faithfulness.hint.prompts import FAMILIES
 from evidence_collectors.cot_faithfulness.monitorability import estimates
-from evidence_collectors.cot_faithfulness.monitorability.calibration import BOUND, LIMITS, controls, observe, pool
+from evidence_collectors.cot_faithfulness.monitorability.calibration import (
+    BOUND,
+    LIMITS,
+    by_families,
+    controls,
+    observe,
+    pool,
+)
 from evidence_collectors.cot_faithfulness.monitorability.collector import COLLECTOR
 from evidence_collectors.cot_faithfulness.monitorability.reading import _Item
 from evidence_collectors.cot_faithfulness.monitorability.simulation import Errors, Planted, monitored, rates, simulate
@@ -114,6 +122,17 @@ def test_verdicts_swapped_between_the_views_are_refused(nothing, monkeypatch):
     own = _Item._verdict
     monkeypatch.setattr(_Item, "_verdict", lambda self, view, arm, repeat: own(self, swap[view], arm, repeat))
     assert any("reasoning.g_mean2" in reason and "bias" in reason for reason in faults(read_by_model(nothing)))
+
+
+@pytest.mark.parametrize("families", [FAMILIES, FAMILIES[2:3]])
+def test_families_of_hints_that_the_organism_does_not_know_are_read_alike(families, nothing):
+    found = by_families(PARAMS, choices=(families,), sizes=(80,), count=25, runs=8, seed=SEED)
+    made = certificate(
+        COLLECTOR, PARAMS, list(found), nothing, organisms=ORGANISM, truth="planted", bound=BOUND, limits=LIMITS
+    )
+    assert faults(made) == ()
+    (cell,) = (one for one in made.cells if one.quantity == "reasoning.g_mean2")
+    assert cell.mean_n == pytest.approx(80 * len(families), rel=0.2)
 
 
 def test_a_monitor_without_errors_is_the_rules():
