@@ -93,7 +93,7 @@ def test_random_weights_open_no_gate(random_run):
 
 
 @pytest.fixture(scope="module")
-def certified():
+def with_certificate():
     """The certificate that ships."""
     return parse(Calibration, CERTIFICATE.read_bytes(), where="certificate")
 
@@ -114,8 +114,8 @@ def outcomes(run, certificate, *rules):
     return {one.criterion: (one.outcome, one.reason) for one in found}
 
 
-def test_with_a_certificate_the_jailbreak_is_not_met_and_a_friendly_edit_is(run, certified):
-    found = outcomes(run, certified, KEPT, GAP, FRIENDLY)
+def test_with_a_certificate_the_jailbreak_is_not_met_and_a_friendly_edit_is(run, with_certificate):
+    found = outcomes(run, with_certificate, KEPT, GAP, FRIENDLY)
     assert {name: outcome for name, (outcome, _) in found.items()} == {
         "kept": "not_met",
         "gap": "not_met",
@@ -123,14 +123,14 @@ def test_with_a_certificate_the_jailbreak_is_not_met_and_a_friendly_edit_is(run,
     }, found
 
 
-def test_random_weights_meet_nothing_about_what_is_kept(random_run, certified):
-    for outcome, reason in outcomes(random_run, certified, KEPT, GAP, TURNED, FRIENDLY).values():
+def test_random_weights_meet_nothing_about_what_is_kept(random_run, with_certificate):
+    for outcome, reason in outcomes(random_run, with_certificate, KEPT, GAP, TURNED, FRIENDLY).values():
         assert outcome == "indeterminate"
         assert "no signal to keep" in reason
-    assert outcomes(random_run, certified, BETTER)["better"][0] != "met"
+    assert outcomes(random_run, with_certificate, BETTER)["better"][0] != "met"
 
 
-def test_an_auroc_that_every_direction_reaches_meets_no_margin(run, certified):
+def test_an_auroc_that_every_direction_reaches_meets_no_margin(run, with_certificate):
     """So it is in this organism at this layer, and in a simulation where every direction tells the classes apart."""
     params = COLLECTOR.parse({**COLLECTOR.dump(run[0]), "twin": False, "extra_benign": PARAMETERS["extra_benign"]})
     planted = Planted(1.0, 0.95, everywhere=5.0)
@@ -140,4 +140,4 @@ def test_an_auroc_that_every_direction_reaches_meets_no_margin(run, certified):
         assert found["clean.auroc"].estimate > 0.95
         assert found["clean.auroc_margin"].facts["null_q95"] == pytest.approx(1.0), "random directions reach it"
         assert found["clean.auroc_margin"].interval.low <= 0.0
-        assert outcomes(case, certified, BETTER)["better"][0] != "met"
+        assert outcomes(case, with_certificate, BETTER)["better"][0] != "met"
