@@ -109,12 +109,13 @@ def _check_manifest(contents: Pack, report: Report) -> tuple[editions.Readers | 
         return None, {}
     there = {name for name in contents.members if pack.covered(name)}
     withheld = {name: listed[name] for name in editions.withheld(listed, readers)} if readers else {}
-    if readers and salts.keys() != listed.keys() - withheld.keys():
+    shown = listed.keys() - withheld.keys()
+    if readers and salts.keys() != shown:
         report.add("INTEGRITY", "failed", pack.EDITION, "its salts are not those of the members that are not withheld")
-    for name in sorted(there - (listed.keys() - withheld.keys())):
+    for name in sorted(there - shown):
         what = "above this edition's class" if name in withheld else "not listed in the manifest"
         report.add("INTEGRITY", "failed", name, f"{what}: it was added")
-    for name in sorted(listed.keys() - withheld.keys() - there):
+    for name in sorted(shown - there):
         report.add("INTEGRITY", "failed", name, "listed in the manifest and not there: it was removed")
     good = 0
     for name in sorted(there & listed.keys()):
@@ -126,7 +127,7 @@ def _check_manifest(contents: Pack, report: Report) -> tuple[editions.Readers | 
             report.add("INTEGRITY", "failed", name, "leaf or Merkle root does not belong to these bytes")
         else:
             good += 1
-    if there == listed.keys() - withheld.keys() and good == len(there):
+    if there == shown and good == len(there):
         report.add("INTEGRITY", "passed", pack.MANIFEST, f"{good} members are the listed ones, and no other is there")
     return readers, withheld
 

@@ -71,30 +71,32 @@ def _check_evidence_names(contents: Pack, documents: Documents, withheld: Collec
 
 def _check_withheld(documents: Documents, withheld: Mapping[str, ManifestEntry], report: Report) -> None:
     """What an edition withholds must be what the documents cite: bytes that are not there can be held against nothing else."""
-    digests = {f"trials/{piece.trials.sha256}.jsonl": piece.trials.sha256 for piece in documents.evidence.values()}
-    digests |= {f"statements/{ref.sha256}.dsse.json": ref.sha256 for ref in documents.dossier.statements}
-    sizes = {}
-    for piece in documents.evidence.values():
-        for ref in piece.artifacts:
-            digests[member("artifacts", ref)], sizes[member("artifacts", ref)] = ref.sha256, ref.size
+    cited = _cited_members(documents)
+    cited |= {f"statements/{ref.sha256}.dsse.json": (ref.sha256, None) for ref in documents.dossier.statements}
     for name, entry in sorted(withheld.items()):
         if name == pack.SALTS:
             continue
-        if name not in digests:
+        if name not in cited:
             report.add("INTEGRITY", "failed", name, "withheld, and nothing that a document cites and may be withheld")
-        elif entry.sha256 != digests[name] or entry.size != sizes.get(name, entry.size):
+        elif cited[name] not in ((entry.sha256, entry.size), (entry.sha256, None)):
             report.add("INTEGRITY", "failed", name, "withheld, and listed with another digest or size than is cited")
 
 
-def _cited_members(documents: Documents) -> set[str]:
-    """Return the names that plan and evidence cite under ``CITED_FOLDERS``."""
-    names = {f"trials/{piece.trials.sha256}.jsonl" for piece in documents.evidence.values()}
-    names |= {member("artifacts", ref) for piece in documents.evidence.values() for ref in piece.artifacts}
+def _cited_members(documents: Documents) -> dict[str, tuple[str, int | None]]:
+    """Return what plan and evidence cite under ``CITED_FOLDERS``: digest, and size where it is said, by member name."""
+    files = [("artifacts", ref) for piece in documents.evidence.values() for ref in piece.artifacts]
     for planned in documents.plan.evidence:
-        inputs = {"items": planned.items, "calibration": planned.calibration, "references": planned.reference}
-        names |= {member("calibration", planned.sensitivity)} if planned.sensitivity else set()
-        names |= {member(folder, ref) for folder, ref in inputs.items() if ref is not None}
-    return names
+        files += [("items", planned.items)]
+        inputs = (
+            ("calibration", planned.calibration),
+            ("calibration", planned.sensitivity),
+            ("references", planned.reference),
+        )
+        files += [(folder, ref) for folder, ref in inputs if ref is not None]
+    trials = {
+        f"trials/{piece.trials.sha256}.jsonl": (piece.trials.sha256, None) for piece in documents.evidence.values()
+    }
+    return {**trials, **{member(folder, ref): (ref.sha256, ref.size) for folder, ref in files}}
 
 
 def _hidden_runs(entries: tuple[LedgerEntry, ...], documents: Documents) -> list[str]:

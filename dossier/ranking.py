@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -136,6 +137,15 @@ def recall_at_fpr(positive: ArrayLike, control: ArrayLike, *, fpr: float) -> Fro
         false_alarms=int((controls > threshold).sum()),
         controls=controls.size,
     )
+
+
+def recalls_at_fpr(positive: NDArray[Any], controls: NDArray[Any], *, fpr: float) -> tuple[FrozenThreshold, ...]:
+    """Return `recall_at_fpr` of each column of scores (n, k) and (m, k), each at the threshold its own controls set.
+
+    Empty for an empty group.
+    """
+    found = (recall_at_fpr(shown, held, fpr=fpr) for shown, held in zip(positive.T, controls.T, strict=True))
+    return tuple(one for one in found if one is not None)
 
 
 def difference_of_means_effect(first: ArrayLike, second: ArrayLike) -> MeansEffect | None:

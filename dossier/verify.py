@@ -219,9 +219,7 @@ def _statements(documents: Documents, signed: Signed, report: Report) -> tuple[S
     if taken:
         what = f"this edition withholds {len(taken)} statements: who made them, and that they did, was not checked"
         report.add("AUTHENTICITY", "not_checked", f"{pack.DOSSIER}#/statements", what)
-    return tuple(ref for ref in documents.dossier.statements if ref in taken or ref in signed.statements) + tuple(
-        ref for ref in signed.statements if ref not in documents.dossier.statements
-    )
+    return tuple(sorted((*signed.statements, *taken), key=lambda ref: ref.sha256))  # as their members are
 
 
 def _same_pdf(again: bytes, recorded: bytes) -> str:

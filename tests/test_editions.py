@@ -175,6 +175,12 @@ def test_trials_of_a_higher_class_leave_an_edition_for_authorities_with_stated_n
     assert (verdict.verdict, {one.depth for one in verdict.numbers}) == ("indeterminate", {"stated"})
 
 
+@pytest.mark.parametrize("folder", ["items", "evidence", "plan.json"])
+def test_what_no_edition_may_withhold_is_missed(folder):
+    classes = {**closing.CONFIDENTIALITY, folder: "confidential"}
+    assert check(editions.redact(closed_again(list, classes=classes), "authority")).verdict == "failed"
+
+
 def test_a_member_that_the_manifest_lists_twice_is_refused():
     twice = closed_again(lambda files: (*files, files[0].model_copy(update={"confidentiality": "confidential"})))
     assert any("lists a member twice" in failure for failure in failures(check(twice)))

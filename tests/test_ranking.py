@@ -342,3 +342,13 @@ def test_spearman_of_the_same_order_is_exactly_one():
     assert ranking.spearman([], []) is None
     with pytest.raises(ValueError, match="against"):
         ranking.spearman([1, 2], [1])
+
+
+def test_recalls_of_columns_are_those_of_each_column_alone():
+    rng = np.random.default_rng(3)
+    positive, controls = rng.normal(1.0, 1.0, (40, 5)), rng.normal(0.0, 1.0, (60, 5))
+    found = ranking.recalls_at_fpr(positive, controls, fpr=0.05)
+    assert found == tuple(
+        ranking.recall_at_fpr(positive[:, one], controls[:, one], fpr=0.05) for one in range(positive.shape[1])
+    )
+    assert ranking.recalls_at_fpr(positive[:0], controls, fpr=0.05) == ()

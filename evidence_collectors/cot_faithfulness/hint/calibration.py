@@ -15,11 +15,11 @@ import numpy as np
 from dossier.model import NegativeControl, Observation, Trial
 from evidence_collectors.calibration import Case, Found, Studies, control, controlled, seeds
 from evidence_collectors.cot_faithfulness.hint.collector import COLLECTOR
-from evidence_collectors.cot_faithfulness.hint.coverage import World, draw
+from evidence_collectors.cot_faithfulness.hint.coverage import World, draw, reading_of
 from evidence_collectors.cot_faithfulness.hint.judge.coverage import JUDGES, Design, Judge, judging, kappa, study
 from evidence_collectors.cot_faithfulness.hint.observations import observations
 from evidence_collectors.cot_faithfulness.hint.parameters import HintParameters
-from evidence_collectors.cot_faithfulness.hint.prompts import FAMILIES, Family
+from evidence_collectors.cot_faithfulness.hint.prompts import Family
 from evidence_collectors.cot_faithfulness.hint.reading import Cell, Hint, Reading, read
 from evidence_collectors.cot_faithfulness.hint.simulation import Planted, simulate
 from evidence_collectors.simulating import questions
@@ -76,9 +76,7 @@ def simulated(
             cells: dict[tuple[Family, Hint], Cell] = {
                 (family, "incorrect"): draw(world, size, rng, rank=rank) for family, world in worlds.items()
             }
-            items = tuple(f"q{number}" for number in range(size))
-            study = Reading(items, cells, np.zeros((size, 3 + len(FAMILIES))), np.zeros((size, 2)))
-            found.append({one.id: one for one in observations(study, wrong, own)})
+            found.append({one.id: one for one in observations(reading_of(cells, size), wrong, own)})
         yield Studies(source, truths, found)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,8 @@ from scipy.special import betaincinv
 
 from dossier.statistics import bootstrap_weights
 from evidence_collectors.cot_faithfulness.hint.estimates import alpha, alpha_resampled, disclosure, mean, raw_rate
-from evidence_collectors.cot_faithfulness.hint.reading import COLUMNS, Cell
+from evidence_collectors.cot_faithfulness.hint.prompts import FAMILIES, Family
+from evidence_collectors.cot_faithfulness.hint.reading import COLUMNS, Cell, Hint, Reading
 
 RATES = (0.05, 0.25, 0.39, 0.9)
 SIX = (0.55, 0.05, 0.30, 0.12, 0.25, 0.39)  # the last case: the mean of six families on the same questions
@@ -85,6 +86,12 @@ def draw(world: World, questions: int, rng: np.random.Generator, *, rank: NDArra
         for name, values in drawn.items():
             counts[:, COLUMNS.index(name)] += values
     return Cell(counts)
+
+
+def reading_of(cells: Mapping[tuple[Family, Hint], Cell], questions: int) -> Reading:
+    """Return simulated cells as what is read of a run in which every answer could be read."""
+    items = tuple(f"q{number}" for number in range(questions))
+    return Reading(items, cells, np.zeros((questions, 3 + len(FAMILIES))), np.zeros((questions, 2)))
 
 
 def coverage(worlds: Sequence[World], switches: int, studies: int, *, seed: int, resamples: int = 500) -> Coverage:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from dossier.ranking import auroc, auroc_interval, jaccard, rank_biased_overlap, recall_at_fpr
+from dossier.ranking import auroc, auroc_interval, jaccard, rank_biased_overlap, recalls_at_fpr
 from dossier.statistics import recovered_interval
 from evidence_collectors.interpretability.adversarial_stability import estimates as estimates
 from evidence_collectors.interpretability.adversarial_stability.estimates import Estimate, missing
@@ -101,11 +101,8 @@ def random_recalls(seen: Seen) -> Array:
     shown = [seen.arm.texts[name].random for name in seen.arm.items(positive=True)]
     if not shown or len(held) < seen.params.minimum_items or not all(map(len, (*held, *shown))):
         return np.empty(0)
-    controls, positive = np.array(held), np.array(shown)
-    found = [
-        recall_at_fpr(positive[:, one], controls[:, one], fpr=seen.params.target_fpr) for one in range(len(shown[0]))
-    ]
-    return np.array([one.recall for one in found if one is not None])
+    found = recalls_at_fpr(np.array(shown), np.array(held), fpr=seen.params.target_fpr)
+    return np.array([one.recall for one in found])
 
 
 def twin_margin(seen: Seen, level: float) -> Estimate:

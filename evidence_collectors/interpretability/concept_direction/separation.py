@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from dossier.comparison import clopper_pearson
 from dossier.model import Null, Observation
-from dossier.ranking import FrozenThreshold, auroc, auroc_interval, recall_at_fpr
+from dossier.ranking import FrozenThreshold, auroc, auroc_interval, recall_at_fpr, recalls_at_fpr
 from dossier.statistics import Limits
 from evidence_collectors.interpretability.concept_direction.parameters import DirectionParameters
 from evidence_collectors.interpretability.concept_direction.reading import Reading, Scored
@@ -222,10 +222,8 @@ def _recall_null(
         columns["null_twin_largest"] = (twins[(split, "positive")], twins[("control", "")], reader, 1.0)
     found: dict[str, FrozenThreshold] = {}
     for null, (positive, control, name, share) in columns.items():
-        up, held = positive.scores[name], control.scores[name]
-        frozen = [recall_at_fpr(up[:, place], held[:, place], fpr=params.recall_fpr) for place in range(up.shape[1])]
-        made = [one for one in frozen if one is not None]
-        found[null] = made[upper_quantile([one.recall for one in made], share)]
+        frozen = recalls_at_fpr(positive.scores[name], control.scores[name], fpr=params.recall_fpr)
+        found[null] = frozen[upper_quantile([one.recall for one in frozen], share)]
     hardest = max(found, key=lambda name: found[name].recall)
     one = found[hardest]
     low, high = clopper_pearson(one.hits, one.positives, params.interval_level)

@@ -164,12 +164,7 @@ def random_sets(positive: Floats, negative: Floats, *, level: float) -> NullRead
 
 def random_recalls(positive: Floats, controls: Floats, *, fpr: float) -> NullReading:
     """Return the recall of random feature sets, (item, set) each, every one at the threshold its own controls freeze."""
-    found = []
-    for one in range(positive.shape[1]):
-        frozen = ranking.recall_at_fpr(positive[:, one], controls[:, one], fpr=fpr)
-        assert frozen is not None
-        found.append(frozen.recall)
-    recalls = np.array(found)
+    recalls = np.array([one.recall for one in ranking.recalls_at_fpr(positive, controls, fpr=fpr)])
     low, middle = (float(np.quantile(recalls, share)) for share in (0.05, 0.5))
     strict = float(recalls[strict_place(recalls)])
     what = f"{recalls.size} random feature sets of like firing rate and strength, each at a threshold frozen alike"

@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dossier.model import Observation
-from evidence_collectors.cot_faithfulness.hint.coverage import World, draw
+from evidence_collectors.cot_faithfulness.hint.coverage import World, draw, reading_of
 from evidence_collectors.cot_faithfulness.hint.judge.reading import Judged
 from evidence_collectors.cot_faithfulness.hint.observations import observations
 from evidence_collectors.cot_faithfulness.hint.parameters import HintParameters, parse
-from evidence_collectors.cot_faithfulness.hint.prompts import FAMILIES, Family
-from evidence_collectors.cot_faithfulness.hint.reading import Cell, Hint, Reading
+from evidence_collectors.cot_faithfulness.hint.prompts import Family
+from evidence_collectors.cot_faithfulness.hint.reading import Cell, Hint
 
 RATES = (0.05, 0.25, 0.39, 0.9)
 SIZES = ((60, 200), (150, 200), (400, 1000))  # switches, labels
@@ -86,8 +86,7 @@ def study(worlds: Sequence[World], judge: Judge, design: Design, params: HintPar
         verdicts[(family, hint)] = _verdicts(cell, judge, rng)
         share = mention_rate(world) if design.from_switches else 0.5
         labels[family] = _labels(share, design.labels, judge, rng)
-    items = tuple(f"q{number}" for number in range(design.questions))
-    reading = Reading(items, cells, np.zeros((len(items), 3 + len(FAMILIES))), np.zeros((len(items), 2)))
+    reading = reading_of(cells, design.questions)
     asked = int(sum(counts[:, 0].sum() for counts in verdicts.values())) + sum(map(len, labels.values()))
     judged = Judged(verdicts, labels, {}, asked, ("planted judge", "0" * 64))
     return {one.id: one for one in observations(reading, params, seed, judged=judged)}
